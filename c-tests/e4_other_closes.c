@@ -1,0 +1,116 @@
+/* E4: "dup2/dup3 over a watched number, close_range, closefrom, fclose are closes too." */
+#include "help.h"
+
+static void by_close(int fd)
+{
+    must(close(fd));
+}
+
+static void by_dup2(int fd)
+{
+    must(dup2(STDIN_FILENO, fd));
+}
+
+static void by_dup3(int fd)
+{
+    must(dup3(STDIN_FILENO, fd, O_CLOEXEC));
+}
+
+static void by_close_range(int fd)
+{
+    must(close_range((unsigned)fd, (unsigned)fd, 0));
+}
+
+static void by_closefrom(int fd)
+{
+    closefrom(fd); /* the test gives it the highest number in use */
+}
+
+static void by_fclose(int fd)
+{
+    FILE *stream = fdopen(fd, "r");
+
+    require(stream && fclose(stream) == 0);
+}
+
+static void by_freopen(int fd)
+{
+    FILE *stream = fdopen(fd, "r");
+
+    require(stream && freopen("/dev/null", "r", stream));
+}
+
+static void by_raw_close(int fd)
+{
+    must(syscall(SYS_close, fd));
+}
+
+/* The item goes; while a thread sleeps in the wait, and while none does. */
+static void is_a_close(const char *how, void (*close_it)(int))
+{
+    struct waiter waiter;
+    char byte;
+
+    for (int asleep = 0; asleep < 2; asleep++) {
+        const char *who = asleep ? "a thread asleep" : "nobody waits";
+        int epfd = make_epoll(), bell = make_eventfd(0), pair[2], number;
+
+        watch(epfd, bell, EPOLLIN);
+        unix_pair(SOCK_STREAM, pair);
+        number = must(fcntl(pair[0], F_DUPFD, 300));
+        must(close(pair[0]));
+        watch(epfd, number, EPOLLIN);
+        must(wait_one(epfd, &waiter.event, 0));
+        if (asleep)
+            waiter_start(&waiter, epfd, -1);
+
+        close_it(number);
+        is_int(read(pair[1], &byte, 1), 0, "%s, %s: the peer reads the end", how, who);
+        must(dup2(bell, number));
+        is_errno(control(epfd, EPOLL_CTL_MOD, number, EPOLLIN), ENOENT, "%s, %s: the item is gone", how, who);
+        is_int(control(epfd, EPOLL_CTL_ADD, number, 0), 0, "%s, %s: the number can be added", how, who);
+        if (asleep) {
+            ok(!waiter_returns(&waiter, QUIET_MS), "%s, %s: the sleeper was not disturbed", how, who);
+            put(bell);
+            ok(waiter_got(&waiter, bell, EPOLLIN), "%s, %s: until its event", how, who);
+        } else {
+            expect_quiet(epfd, "%s, %s: nothing is reported", how, who);
+        }
+        must(close(number));
+        must(close(bell));
+        must(close(pair[1]));
+        must(close(epfd));
+    }
+}
+
+/* And what only looks like one. */
+static void are_no_closes(void)
+{
+    int epfd = make_epoll(), pair[2];
+
+    unix_pair(SOCK_STREAM, pair);
+    watch(epfd, pair[0], EPOLLIN);
+    is_int(dup2(pair[0], pair[0]), pair[0], "dup2 onto itself");
+    is_errno(dup3(pair[0], pair[0], 0), EINVAL, "dup3 onto itself");
+    is_errno(dup2(-1, pair[0]), EBADF, "dup2 from a bad number");
+    must(close_range((unsigned)pair[0], (unsigned)pair[0], CLOSE_RANGE_CLOEXEC));
+    is_errno(close_range((unsigned)pair[0], (unsigned)pair[0] - 1, 0), EINVAL, "close_range upside down");
+    is_errno(close_range((unsigned)pair[0], (unsigned)pair[0], 1u << 30), EINVAL, "close_range with unknown flags");
+    put(pair[1]);
+    is_int(wait_fd(epfd, SOON_MS), pair[0], "after none of these the item is gone");
+}
+
+int main(void)
+{
+    time_limit(60);
+    is_a_close("close", by_close);
+    is_a_close("dup2", by_dup2);
+    is_a_close("dup3", by_dup3);
+    is_a_close("close_range", by_close_range);
+    is_a_close("closefrom", by_closefrom);
+    is_a_close("fclose", by_fclose);
+    is_a_close("freopen", by_freopen);
+    is_a_close("syscall(SYS_close)", by_raw_close);
+    are_no_closes();
+    return done_testing();
+}

@@ -1,0 +1,5 @@
+//! The command as its users meet it: the built binary, real programs, exit statuses and messages.
+
+mod common;
+mod refusals;
+mod run;

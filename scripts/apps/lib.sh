@@ -1,0 +1,311 @@
+# shellcheck shell=bash
+# What the tests with real programs share. A test sources this file, calls `begin`, runs its checks, calls `finish`,
+# and prints TAP, so that `prove` can run it.
+#
+#   APP_RUN      the words put before the program under test. Unset: `uepoll run --deny-kernel-epoll --` of this
+#                repository; set but empty: nothing, that is, natively. The launcher must exec, so that its pid is the
+#                program's.
+#   APP_LIMIT    seconds that the whole script may take, instead of its own choice
+#   APP_KEEP     not empty: leave the temporary directory behind, for a look at its logs
+
+set -euo pipefail
+export LC_ALL=C
+PATH+=:/usr/sbin:/sbin
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+if [[ -n ${APP_RUN+set} ]]; then
+    read -r -a LAUNCHER <<<"$APP_RUN"
+else
+    LAUNCHER=("${CARGO_TARGET_DIR:-$REPO/target}/release/uepoll" run --deny-kernel-epoll --)
+fi
+
+TMP=         # the temporary directory of this run
+APP_PID=     # the program that start_app started last
+APP_LOG=     # where its output goes
+RUNNING=()   # every program that was started and not yet seen to end
+CHECKS=0
+FAILED=0
+FINISHED=
+WATCHDOG=
+
+# --- beginning and end ----------------------------------------------------------------------------------------------
+
+# begin SECONDS PROGRAM...: skips the whole test where a program is missing; fails it when SECONDS are over.
+begin() {
+    local limit=${APP_LIMIT:-$1} program
+    shift
+    for program; do
+        command -v "$program" >/dev/null || skip_all "$program is not installed"
+    done
+    if [[ ${#LAUNCHER[@]} -gt 0 ]] && ! command -v "${LAUNCHER[0]}" >/dev/null; then
+        echo "Bail out!  ${LAUNCHER[0]} is not there: build the release first"
+        exit 1
+    fi
+    echo "# launcher: ${LAUNCHER[*]:-none, natively}"
+    TMP=$(mktemp -d "${TMPDIR:-/tmp}/uepoll-app.XXXXXX")
+    trap on_exit EXIT
+    trap 'exit 130' INT TERM HUP
+    trap 'not_ok "the script ends within $APP_LIMIT s"; finish' USR1
+    APP_LIMIT=$limit
+    mkfifo "$TMP/never"
+    watchdog "$limit" &
+    WATCHDOG=$!
+}
+
+skip_all() {
+    echo "1..0 # SKIP $1"
+    FINISHED=yes
+    exit 0
+}
+
+# Turns a hang into a failure that tells where everything stood.
+watchdog() {
+    local pid others
+    read -r -t "$1" _ <>"$TMP/never" || true
+    echo "# not ended after $1 s; this is what runs:"
+    # All that the script has started: this shell, forked at the beginning, knows of no server by name.
+    dump_stacks $$
+    others=$(family $$)
+    kill -USR1 $$
+    # The shell gets to its trap when the command in its foreground has ended, so end everything but the two of us.
+    for pid in $others; do
+        [[ $pid == "$$" || $pid == "$BASHPID" ]] || kill -KILL "$pid" 2>/dev/null || true
+    done
+}
+
+finish() {
+    FINISHED=yes
+    echo "1..$CHECKS"
+    exit $((FAILED > 0))
+}
+
+on_exit() {
+    local status=$? pid
+    trap - EXIT INT TERM HUP USR1
+    set +e
+    if [[ -n $WATCHDOG ]]; then
+        kill "$WATCHDOG"
+        wait "$WATCHDOG"
+    fi 2>/dev/null
+    if [[ -z $FINISHED ]]; then
+        not_ok "the script comes to its end (status $status)"
+        echo "1..$CHECKS"
+        [[ $status != 0 ]] || status=1
+    fi
+    for pid in "${RUNNING[@]}"; do
+        end_by_force "$pid"
+    done
+    if [[ $FAILED -gt 0 ]]; then
+        tail -n 20 "$TMP"/*.log 2>/dev/null | comment
+    fi
+    if [[ -n ${APP_KEEP:-} ]]; then
+        echo "# left behind: $TMP"
+    else
+        rm -rf "$TMP"
+    fi
+    exit "$status"
+}
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+
+comment() { sed 's/^/# /'; }
+
+ok() {
+    CHECKS=$((CHECKS + 1))
+    echo "ok $CHECKS - $1"
+}
+
+not_ok() {
+    CHECKS=$((CHECKS + 1))
+    FAILED=$((FAILED + 1))
+    echo "not ok $CHECKS - $1"
+}
+
+# check WHAT COMMAND...: runs the command in a subshell with `set -e`; what it prints becomes comments. A command that
+# ran into `within` has met a hang: the stacks are shown.
+check() {
+    local what=$1 status
+    shift
+    set +e
+    (set -e; "$@") >"$TMP/check.out" 2>&1 </dev/null
+    status=$?
+    set -e
+    if [[ $status == 0 ]]; then ok "$what"; else not_ok "$what"; fi
+    comment <"$TMP/check.out"
+    if [[ $status == 124 || $status == 137 ]]; then dump_stacks "${RUNNING[@]}"; fi
+}
+
+# within SECONDS COMMAND...: status 124, or 137, when it takes longer. Not for a background process that is to be
+# killed: its pid would be that of a shell.
+within() { timeout -k 5 "$@"; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if ((SECONDS > end)); then
+            echo "waited in vain for: $*"
+            return 124
+        fi
+        sleep 0.05
+    done
+}
+
+# same WHAT FOUND EXPECTED
+same() {
+    [[ $2 == "$3" ]] || { echo "$1: found '$2', expected '$3'"; return 1; }
+}
+
+# --- programs -------------------------------------------------------------------------------------------------------
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A port of 127.0.0.1 where nobody listens, below the range that outgoing connections take theirs from.
+free_port() {
+    local port
+    while :; do
+        port=$((15000 + RANDOM % 15000))
+        listens "$port" || break
+    done
+    echo "$port"
+}
+
+# start_app PORT COMMAND...: under the launcher, in the background; returns when it listens. Sets APP_PID, APP_LOG.
+start_app() {
+    local port=$1 name
+    shift
+    name=$(basename "$1")
+    APP_LOG=$TMP/$name.log
+    "${LAUNCHER[@]}" "$@" >>"$APP_LOG" 2>&1 </dev/null &
+    APP_PID=$!
+    RUNNING+=("$APP_PID")
+    if ! wait_for 15 listens_or_ended "$port" "$APP_PID" || ! runs "$APP_PID"; then
+        not_ok "$name listens on port $port"
+        dump_stacks "${RUNNING[@]}"
+        finish
+    fi
+}
+
+# The same without the launcher, to compare with.
+start_native() {
+    local LAUNCHER=()
+    start_app "$@"
+}
+
+listens_or_ended() { listens "$1" || ! runs "$2"; }
+
+runs() { kill -0 "$1" 2>/dev/null; }
+
+ended() { ! runs "$1"; }
+
+# await_exit WHAT: a check of its own, in this shell, as only the parent learns the exit status: the program, which was
+# told to end, does so within 15 s and with status 0. If not, it is shown and ended.
+await_exit() {
+    local status=0 pid
+    if wait_for 15 ended "$APP_PID" | comment; then
+        wait "$APP_PID" || status=$?
+        if [[ $status == 0 ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
+    else
+        not_ok "$1 (still there after 15 s)"
+        dump_stacks "$APP_PID"
+        end_by_force "$APP_PID"
+    fi
+    for pid in "${!RUNNING[@]}"; do
+        [[ ${RUNNING[pid]} != "$APP_PID" ]] || unset "RUNNING[pid]"
+    done
+}
+
+# TERM, a moment of patience, KILL; its children too.
+end_by_force() {
+    local pid pids
+    pids=$(family "$1")
+    kill -TERM "$1" 2>/dev/null || return 0
+    if ! wait_for 3 ended "$1" >/dev/null; then
+        for pid in $pids; do kill -KILL "$pid" 2>/dev/null || true; done
+    fi
+    wait "$1" 2>/dev/null || true
+}
+
+children() { cat "/proc/$1"/task/*/children 2>/dev/null || true; }
+
+# The processes and all that descend from them.
+family() {
+    local pid
+    for pid; do
+        echo "$pid"
+        # shellcheck disable=SC2046 # one word a child
+        family $(children "$pid")
+    done
+}
+
+# dump_stacks PID...: where every thread of them and of their descendants stands; shells left out.
+dump_stacks() {
+    local pid file pids
+    pids=$(family "$@") # before our own pipeline is among them
+    for pid in $pids; do
+        [[ -d /proc/$pid && ! /proc/$pid/exe -ef /proc/$$/exe ]] || continue
+        echo "stacks of $pid, $(tr -s '\0 ' ' ' <"/proc/$pid/cmdline")"
+        if command -v gdb >/dev/null; then
+            timeout -k 5 30 gdb -p "$pid" -batch -nx -ex 'set print frame-arguments none' -ex 'thread apply all bt' 2>&1 |
+                grep -E '^(Thread|#)' || true
+        fi
+        for file in "/proc/$pid"/task/*/{wchan,syscall,stack}; do
+            echo "$file: $(tr '\0\n' '  ' 2>/dev/null <"$file" || echo unreadable)"
+        done
+    done | comment
+}
+
+# under_library PID...: they run with the library and, if the launcher was asked for that, without the kernel's epoll.
+# Natively there is nothing to see.
+under_library() {
+    local pid
+    for pid; do
+        if [[ ${LAUNCHER[*]} == *uepoll* ]] && ! grep -q 'libuepoll' "/proc/$pid/maps"; then
+            echo "$pid runs without the library"
+            return 1
+        fi
+        if [[ ${LAUNCHER[*]} == *--deny-kernel-epoll* ]] && ! grep -q '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"; then
+            echo "$pid may call the kernel's epoll"
+            return 1
+        fi
+    done
+}
+
+# Clock ticks of processor time that the process, all its threads together, has used.
+ticks() {
+    local stat fields
+    stat=$(<"/proc/$1/stat")
+    # The name, in brackets, may contain blanks: count from behind it. utime and stime are fields 14 and 15.
+    read -r -a fields <<<"${stat##*) }"
+    echo $((fields[11] + fields[12]))
+}
+
+# quiet PID...: over an idle second each uses less than 10 ticks. An event loop that spins takes 100.
+quiet() {
+    local pid used
+    local -A before
+    sleep 0.5
+    for pid; do before[$pid]=$(ticks "$pid"); done
+    sleep 1
+    for pid; do
+        used=$(($(ticks "$pid") - before[$pid]))
+        echo "$pid used $used ticks in an idle second"
+        [[ $used -lt 10 ]]
+    done
+}
+
+# sockets PID...: how many of their descriptors are sockets.
+sockets() {
+    local pid
+    for pid; do
+        find "/proc/$pid/fd" -lname 'socket:*' 2>/dev/null
+    done | wc -l
+}
+
+sockets_at_most() {
+    local count=$1
+    shift
+    [[ $(sockets "$@") -le $count ]]
+}

@@ -1,0 +1,49 @@
+#!/bin/bash
+# Installs what the tests need and the machine lacks: as root, with apt-get. Otherwise it only tells what is missing, and
+# the tests concerned skip themselves.
+
+set -euo pipefail
+PATH+=:/usr/sbin:/sbin
+
+# program=package
+NEEDS=(
+    nginx=nginx
+    redis-server=redis-server
+    redis-cli=redis-tools
+    redis-benchmark=redis-tools
+    wrk=wrk
+    curl=curl
+    gcc=gcc
+    strace=strace
+    gdb=gdb
+    perl=perl
+    prove=perl
+)
+
+missing=()
+for need in "${NEEDS[@]}"; do
+    command -v "${need%=*}" >/dev/null || missing+=("${need#*=}")
+done
+if [[ ${#missing[@]} == 0 ]]; then
+    echo 'nothing is missing'
+    exit 0
+fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+echo "missing: ${missing[*]}"
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    echo 'not root, or no apt-get: install these yourself; the tests that need them are skipped'
+    exit 0
+fi
+
+# The packages' servers must not be started: the tests start their own. A policy of our own for as long as this takes,
+# unless the machine has one; RUNLEVEL does the same where the policy is not asked.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+apt-get update -q
+apt-get install -q -y --no-install-recommends "${missing[@]}"

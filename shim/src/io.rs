@@ -1,0 +1,316 @@
+//! The program's reads and writes: evidence for edges (see the engine's edge.rs).
+//!
+//! For a descriptor that no edge-triggered item watches a hook is one load and a jump. An epoll descriptor can be
+//! neither read nor written (EINVAL); the library's own ones are not open (EBADF).
+
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use uepoll::fdtable::{Flags, Sign, Word};
+
+
+use crate::hook::{hooks, real};
+use crate::{TABLE, engine, errno};
+
+/// Who has to be told more than nothing.
+const OF_INTEREST: Flags =
+    Flags::EVIDENCE.union(Flags::EPOLL).union(Flags::OURS).union(Flags::PEERED);
+
+/// A read through `$call`, of at most `$len` bytes.
+macro_rules! reading {
+    ($fd:expr, $len:expr, $flags:expr, $call:expr) => {{
+        let word = TABLE.word($fd);
+        if !word.is(OF_INTEREST) {
+            return $call;
+        }
+        if let Some(error) = refusal(word) {
+            return errno::fail(error) as _;
+        }
+        let result = $call;
+        after_read($fd, word, $len as usize, result as isize, $flags);
+        result
+    }};
+}
+
+/// A write through `$call`, of `$len` bytes.
+macro_rules! writing {
+    ($fd:expr, $len:expr, $call:expr) => {{
+        let word = TABLE.word($fd);
+        if !word.is(OF_INTEREST) {
+            return $call;
+        }
+        if let Some(error) = refusal(word) {
+            return errno::fail(error) as _;
+        }
+        let result = $call;
+        after_write($fd, word, $len as usize, result as isize);
+        result
+    }};
+}
+
+hooks! {
+    /// read(2)
+    fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
+        reading!(fd, len, 0, real!(read(fd, buffer, len)))
+    }
+
+    /// read(2), as fortified programs call it.
+    fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+        reading!(fd, len, 0, real!(__read_chk(fd, buffer, len, room)))
+    }
+
+    /// readv(2)
+    fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        reading!(fd, total(parts, count as usize), 0, real!(readv(fd, parts, count)))
+    }
+
+    /// recv(2)
+    fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+        reading!(fd, len, flags, real!(recv(fd, buffer, len, flags)))
+    }
+
+    /// recv(2), as fortified programs call it.
+    fn __recv_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int) -> ssize_t {
+        reading!(fd, len, flags, real!(__recv_chk(fd, buffer, len, room, flags)))
+    }
+
+    /// recvfrom(2)
+    fn recvfrom(
+        fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int, from: *mut sockaddr, from_len: *mut socklen_t,
+    ) -> ssize_t {
+        reading!(fd, len, flags, real!(recvfrom(fd, buffer, len, flags, from, from_len)))
+    }
+
+    /// recvfrom(2), as fortified programs call it.
+    fn __recvfrom_chk(
+        fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int, from: *mut sockaddr,
+        from_len: *mut socklen_t,
+    ) -> ssize_t {
+        reading!(fd, len, flags, real!(__recvfrom_chk(fd, buffer, len, room, flags, from, from_len)))
+    }
+
+    /// recvmsg(2). One that brought control data may have stopped at it: a short read is no evidence then.
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+        let word = TABLE.word(fd);
+        if !word.is(OF_INTEREST) {
+            return real!(recvmsg(fd, message, flags));
+        }
+        if let Some(error) = refusal(word) {
+            return errno::fail(error) as _;
+        }
+        let result = real!(recvmsg(fd, message, flags));
+        let (len, controls) = if result >= 0 {
+            // SAFETY: the kernel has just read and written it.
+            unsafe { (total((*message).msg_iov, (*message).msg_iovlen as usize), (*message).msg_controllen) }
+        } else {
+            (0, 0)
+        };
+        let len = if controls > 0 { result as usize } else { len };
+        after_read(fd, word, len, result, flags);
+        result
+    }
+
+    /// recvmmsg(2)
+    fn recvmmsg(
+        fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec,
+    ) -> c_int {
+        reading!(fd, 0, flags, real!(recvmmsg(fd, messages, count, flags, timeout)))
+    }
+
+    /// write(2)
+    fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t {
+        writing!(fd, len, real!(write(fd, buffer, len)))
+    }
+
+    /// writev(2)
+    fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        writing!(fd, total(parts, count as usize), real!(writev(fd, parts, count)))
+    }
+
+    /// send(2)
+    fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t {
+        writing!(fd, len, real!(send(fd, buffer, len, flags)))
+    }
+
+    /// sendto(2)
+    fn sendto(
+        fd: c_int, buffer: *const c_void, len: size_t, flags: c_int, to: *const sockaddr, to_len: socklen_t,
+    ) -> ssize_t {
+        writing!(fd, len, real!(sendto(fd, buffer, len, flags, to, to_len)))
+    }
+
+    /// sendmsg(2). Descriptors may travel with it: what was this process' alone is so no longer.
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+        let result = real!(sendmsg(fd, message, flags));
+        if result < 0 && errno::get() != libc::EAGAIN {
+            return result;
+        }
+        // SAFETY: the kernel has just read it.
+        let (len, controls) =
+            unsafe { (total((*message).msg_iov, (*message).msg_iovlen as usize), (*message).msg_controllen) };
+        if controls > 0 {
+            TABLE.share_private();
+        }
+        let word = TABLE.word(fd);
+        if word.is(OF_INTEREST) {
+            after_write(fd, word, len, result);
+        }
+        result
+    }
+
+    /// sendmmsg(2)
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
+        TABLE.share_private();
+        writing!(fd, count, real!(sendmmsg(fd, messages, count, flags)))
+    }
+
+    /// sendfile(2)
+    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+        let result = real!(sendfile(to, from, offset, len));
+        moved(from, to, len, result)
+    }
+
+    /// sendfile(2), for programs built with large files.
+    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+        let result = real!(sendfile64(to, from, offset, len));
+        moved(from, to, len, result)
+    }
+
+    /// splice(2)
+    fn splice(
+        from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t, len: size_t, flags: c_uint,
+    ) -> ssize_t {
+        let result = real!(splice(from, from_offset, to, to_offset, len, flags));
+        moved(from, to, len, result)
+    }
+
+    /// eventfd_read(3) reads inside libc.
+    fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+        let result = real!(eventfd_read(fd, value));
+        let word = TABLE.word(fd);
+        if word.is(OF_INTEREST) {
+            after_read(fd, word, 8, if result == 0 { 8 } else { -1 }, 0);
+        }
+        result
+    }
+
+    /// eventfd_write(3) writes inside libc.
+    fn eventfd_write(fd: c_int, value: u64) -> c_int {
+        let result = real!(eventfd_write(fd, value));
+        let word = TABLE.word(fd);
+        if word.is(OF_INTEREST) {
+            after_write(fd, word, 8, if result == 0 { 8 } else { -1 });
+        }
+        result
+    }
+}
+
+/// Why a descriptor can be neither read nor written.
+fn refusal(word: Word) -> Option<c_int> {
+    if word.is(Flags::EPOLL) {
+        Some(libc::EINVAL)
+    } else if word.is(Flags::OURS) {
+        Some(libc::EBADF)
+    } else {
+        None
+    }
+}
+
+/// Bytes that an array of parts asks for. Looked at before the call, so that a bad pointer must not crash.
+fn total(parts: *const iovec, count: usize) -> usize {
+    if count > 1024 || !crate::memory::readable(parts, count * size_of::<iovec>()) {
+        return 0;
+    }
+    // SAFETY: readable, of the program's making.
+    (0..count).map(|index| unsafe { parts.add(index).read_unaligned() }.iov_len).sum()
+}
+
+fn sign(fd: c_int, sign: Sign) {
+    if let Some(engine) = engine() {
+        engine.sign(fd, sign);
+    }
+}
+
+/// The file may have woken its sleepers for any reason.
+pub fn woken(fd: c_int) {
+    if TABLE.word(fd).is(Flags::EVIDENCE) {
+        sign(fd, Sign::WokenIn);
+        sign(fd, Sign::WokenOut);
+    }
+}
+
+/// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
+fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int) {
+    if !word.is(Flags::EVIDENCE) || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    let kind = word.kind();
+    match result {
+        // An error other than EAGAIN takes nothing away.
+        ..0 => {
+            if errno::get() == libc::EAGAIN {
+                sign(fd, Sign::Drained);
+            }
+        }
+        // The end of a stream: IN stays high, and quiet.
+        0 => {}
+        1.. => {
+            if let Some(entry) = TABLE.get(fd) {
+                entry.consume(result as u32);
+            }
+            let short = kind.short_read_drains() && (result as usize) < len;
+            if short || kind.any_read_drains() {
+                sign(fd, Sign::Drained);
+            }
+            if kind.wakes_itself() {
+                sign(fd, Sign::WokenOut);
+            }
+        }
+    }
+}
+
+/// What a write has shown. `result` may be -1, with errno set.
+fn after_write(fd: c_int, word: Word, len: usize, result: isize) {
+    if result > 0 && word.is(Flags::PEERED) {
+        let peer = TABLE.get(fd).and_then(|entry| entry.peer()).unwrap_or(-1);
+        if TABLE.word(peer).is(Flags::EVIDENCE) {
+            sign(peer, Sign::WokenIn);
+        }
+    }
+    if !word.is(Flags::EVIDENCE) {
+        return;
+    }
+    let short = if result < 0 { errno::get() == libc::EAGAIN } else { (result as usize) < len };
+    if short {
+        sign(fd, Sign::Filled);
+    }
+    if result > 0 && word.kind().wakes_itself() {
+        sign(fd, Sign::WokenIn);
+    }
+}
+
+/// What a call that reads one descriptor and writes another has shown. A short one may have stopped at either end.
+fn moved(from: c_int, to: c_int, len: usize, result: isize) -> isize {
+    let (source, target) = (TABLE.word(from), TABLE.word(to));
+    if source.is(OF_INTEREST) {
+        after_read(from, source, len, result, 0);
+    }
+    if target.is(OF_INTEREST) {
+        after_write(to, target, len, result);
+    }
+    result
+}
+
+/// What an accept has shown.
+pub fn after_accept(listener: c_int, fd: c_int) {
+    let word = TABLE.word(listener);
+    if !word.is(Flags::EVIDENCE) {
+        return;
+    }
+    if fd >= 0 {
+        if let Some(entry) = TABLE.get(listener) {
+            entry.consume(1);
+        }
+    } else if errno::get() == libc::EAGAIN {
+        sign(listener, Sign::Drained);
+    }
+}
+

@@ -1,0 +1,129 @@
+//! Descriptors that come: what kind of file each is, and which two belong together, told to the table at the moment of
+//! their making. It saves a question to the kernel for each registration, and shows the other end's writes as edges.
+
+use libc::{c_int, c_uint, itimerspec, sockaddr, socklen_t};
+use uepoll::fdtable::Flags;
+use uepoll::files::Kind;
+
+use crate::hook::{hooks, real};
+use crate::{TABLE, engine, is_foreign};
+
+hooks! {
+    /// socket(2)
+    fn socket(family: c_int, socket_type: c_int, protocol: c_int) -> c_int {
+        let fd = real!(socket(family, socket_type, protocol));
+        opened(fd, Kind::of_socket(family, socket_type), false)
+    }
+
+    /// socketpair(2)
+    fn socketpair(family: c_int, socket_type: c_int, protocol: c_int, pair: *mut c_int) -> c_int {
+        let result = real!(socketpair(family, socket_type, protocol, pair));
+        opened_pair(result, pair, Kind::of_socket(family, socket_type))
+    }
+
+    /// accept(2)
+    fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int {
+        accepted(fd, real!(accept(fd, address, len)))
+    }
+
+    /// accept4(2)
+    fn accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
+        accepted(fd, real!(accept4(fd, address, len, flags)))
+    }
+
+    /// listen(2) makes another kind of file of a socket.
+    fn listen(fd: c_int, backlog: c_int) -> c_int {
+        let result = real!(listen(fd, backlog));
+        if result == 0 && !is_foreign() && let Some(entry) = TABLE.get(fd) {
+            entry.update(|word| {
+                let known = word.kind() != Kind::Unknown;
+                known.then(|| word.with_kind(word.kind().listening()))
+            });
+            crate::io::woken(fd);
+        }
+        result
+    }
+
+    /// connect(2): a fresh socket that reported its hang-up begins anew.
+    fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
+        let result = real!(connect(fd, address, len));
+        crate::io::woken(fd);
+        result
+    }
+
+    /// pipe(2)
+    fn pipe(pair: *mut c_int) -> c_int {
+        let result = real!(pipe(pair));
+        opened_pair(result, pair, Kind::Pipe)
+    }
+
+    /// pipe2(2). In packet mode a short read does not mean that the pipe is empty.
+    fn pipe2(pair: *mut c_int, flags: c_int) -> c_int {
+        let result = real!(pipe2(pair, flags));
+        let kind = if flags & libc::O_DIRECT != 0 { Kind::Counted } else { Kind::Pipe };
+        opened_pair(result, pair, kind)
+    }
+
+    /// eventfd(2)
+    fn eventfd(count: c_uint, flags: c_int) -> c_int {
+        let fd = real!(eventfd(count, flags));
+        let semaphore = flags & libc::EFD_SEMAPHORE != 0;
+        opened(fd, if semaphore { Kind::EventfdSemaphore } else { Kind::Eventfd }, true)
+    }
+
+    /// timerfd_create(2)
+    fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
+        opened(real!(timerfd_create(clock, flags)), Kind::Timerfd, true)
+    }
+
+    /// timerfd_settime(2): what had expired is forgotten.
+    fn timerfd_settime(
+        fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec,
+    ) -> c_int {
+        let result = real!(timerfd_settime(fd, flags, new, old));
+        crate::io::woken(fd);
+        result
+    }
+}
+
+/// A number was opened, as this kind of file.
+pub fn opened(fd: c_int, kind: Kind, private: bool) -> c_int {
+    if fd < 0 || is_foreign() {
+        return fd;
+    }
+    forget(fd);
+    TABLE.opened(fd, kind, private);
+    fd
+}
+
+fn opened_pair(result: c_int, pair: *const c_int, kind: Kind) -> c_int {
+    if result == 0 && !is_foreign() {
+        // SAFETY: the call succeeded, so the kernel has written two numbers there.
+        let (one, other) = unsafe { (pair.read(), pair.add(1).read()) };
+        forget(one);
+        forget(other);
+        TABLE.opened_pair(one, other, kind);
+    }
+    result
+}
+
+/// The number was another file's, which was closed by a way that no hook sees.
+fn forget(fd: c_int) {
+    if TABLE.word(fd).is(Flags::WATCHED | Flags::EPOLL | Flags::HELD)
+        && let Some(engine) = engine()
+    {
+        let _ = engine.closing(fd);
+    }
+}
+
+fn accepted(listener: c_int, fd: c_int) -> c_int {
+    let word = TABLE.word(listener);
+    crate::io::after_accept(listener, fd);
+    if fd >= 0 && word.kind() == Kind::TcpListener {
+        return opened(fd, Kind::Tcp, false);
+    }
+    if fd >= 0 && TABLE.word(fd).flags() != Flags::empty() {
+        return opened(fd, Kind::Unknown, false);
+    }
+    fd
+}

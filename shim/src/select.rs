@@ -1,0 +1,162 @@
+//! select(2) and its kin on epoll descriptors: turned into poll(2) where the sets hold an instance.
+
+use libc::{c_int, fd_set, sigset_t, timespec, timeval};
+use uepoll::backend::Sleep;
+use uepoll::fdtable::Flags;
+use uepoll::{Errno, Engine};
+
+use crate::epoll::{read_mask, read_timeout};
+use crate::errno::{self, answer, fail};
+use crate::hook::{hooks, real};
+use crate::{TABLE, cancel, engine, memory};
+
+/// What select's three sets ask of poll, and what of its answer counts: the kernel's POLLIN_SET and so on.
+const SETS: [(i16, i16); 3] = [
+    (libc::POLLIN, libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR),
+    (libc::POLLOUT, libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR),
+    (libc::POLLPRI, libc::POLLPRI),
+];
+
+const WORD: usize = usize::BITS as usize;
+
+hooks! {
+    /// select(2)
+    fn select(
+        count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval,
+    ) -> c_int {
+        let sets = [read, write, except];
+        if !has_instance(count, sets) {
+            return real!(select(count, read, write, except, timeout));
+        }
+        let left = match read_timeval(timeout) {
+            Ok(left) => left,
+            Err(error) => return fail(error.into_raw()),
+        };
+        let mut sleep = Sleep { timeout: left, mask: None };
+        let result = observe(count, sets, &mut sleep);
+        if let (false, Some(left)) = (timeout.is_null(), sleep.timeout) {
+            let left = timeval { tv_sec: left.tv_sec, tv_usec: left.tv_nsec / 1000 };
+            let _ = memory::copy_out(timeout, &[left]);
+        }
+        result
+    }
+
+    /// pselect(2)
+    fn pselect(
+        count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int {
+        let sets = [read, write, except];
+        if !has_instance(count, sets) {
+            return real!(pselect(count, read, write, except, timeout, mask));
+        }
+        let sleep = read_timeout(timeout)
+            .and_then(|timeout| Ok(Sleep { timeout, mask: read_mask(mask, 8)? }));
+        match sleep {
+            Ok(mut sleep) => observe(count, sets, &mut sleep),
+            Err(error) => fail(error.into_raw()),
+        }
+    }
+}
+
+fn read_timeval(timeout: *const timeval) -> Result<Option<timespec>, Errno> {
+    if timeout.is_null() {
+        return Ok(None);
+    }
+    if !memory::readable(timeout, size_of::<timeval>()) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: readable, of any alignment.
+    let timeout = unsafe { timeout.read_unaligned() };
+    if timeout.tv_sec < 0 || timeout.tv_usec < 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Some(timespec {
+        tv_sec: timeout.tv_sec + timeout.tv_usec / 1_000_000,
+        tv_nsec: timeout.tv_usec % 1_000_000 * 1000,
+    }))
+}
+
+fn words(count: c_int) -> usize {
+    (count.max(0) as usize).min(uepoll::fdtable::CAPACITY).div_ceil(WORD)
+}
+
+/// One word of a set, which is readable; of no set, 0.
+fn word_of(set: *const fd_set, word: usize) -> usize {
+    if set.is_null() {
+        return 0;
+    }
+    // SAFETY: has_instance found as many words as the count covers readable.
+    unsafe { set.cast::<usize>().add(word).read_unaligned() }
+}
+
+/// The descriptors in the sets, with the poll bits that they ask for.
+fn asked(count: c_int, sets: [*mut fd_set; 3]) -> impl Iterator<Item = (c_int, i16)> {
+    (0..words(count)).flat_map(move |word| {
+        let bits = sets.map(|set| word_of(set, word));
+        let in_word = (count.max(0) as usize - word * WORD).min(WORD);
+        (0..in_word).filter_map(move |bit| {
+            let asks = bits.iter().zip(SETS).filter(|(word, _)| **word >> bit & 1 != 0);
+            let events = asks.fold(0, |events, (_, (ask, _))| events | ask);
+            (events != 0).then_some(((word * WORD + bit) as c_int, events))
+        })
+    })
+}
+
+/// Whether the sets hold an instance. Without an engine there is none, and nothing is looked at.
+fn has_instance(count: c_int, sets: [*mut fd_set; 3]) -> bool {
+    let len = words(count) * size_of::<usize>();
+    engine().is_some()
+        && sets.iter().all(|set| set.is_null() || memory::readable(*set, len))
+        && asked(count, sets).any(|(fd, _)| TABLE.word(fd).is(Flags::EPOLL))
+}
+
+/// select(2) by the engine.
+fn observe(count: c_int, sets: [*mut fd_set; 3], sleep: &mut Sleep) -> c_int {
+    let before = errno::get();
+    loop {
+        let cancels = engine().map_or(0, |engine| engine.cancels());
+        // A cancelled thread leaves here: there is nothing in this frame to drop.
+        cancel::point();
+        let found = answer(|| {
+            let engine = engine().ok_or(Errno::EINVAL)?;
+            poll_sets(engine, count, sets, sleep, cancels)
+        });
+        if found >= 0 || errno::get() != libc::ECANCELED {
+            return found;
+        }
+        errno::set(before);
+    }
+}
+
+fn poll_sets(
+    engine: &'static Engine,
+    count: c_int,
+    sets: [*mut fd_set; 3],
+    sleep: &mut Sleep,
+    cancels: u32,
+) -> Result<c_int, Errno> {
+    let mut fds: Vec<libc::pollfd> =
+        asked(count, sets).map(|(fd, events)| libc::pollfd { fd, events, revents: 0 }).collect();
+    engine.poll(&mut fds, sleep, cancels)?;
+    // select(2) names no descriptor, so one that is not open fails the call.
+    if fds.iter().any(|polled| polled.revents & libc::POLLNVAL != 0) {
+        return Err(Errno::EBADF);
+    }
+    let mut found = 0;
+    for (set, (ask, answers)) in sets.into_iter().zip(SETS) {
+        if set.is_null() {
+            continue;
+        }
+        let mut result = vec![0usize; words(count)];
+        for polled in &fds {
+            let fd = polled.fd as usize;
+            if polled.events & ask != 0 && polled.revents & answers != 0 {
+                result[fd / WORD] |= 1 << (fd % WORD);
+                found += 1;
+            }
+        }
+        memory::copy_out(set.cast::<usize>(), &result)?;
+    }
+    Ok(found)
+}

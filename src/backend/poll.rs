@@ -1,0 +1,208 @@
+//! The poll(2) back end: an array of pollfd, kept from wait to wait.
+
+use std::os::fd::RawFd;
+
+use libc::{pollfd, timespec};
+use syscalls::Errno;
+
+use super::{Hit, Key, Set, Sleep, Watch};
+use crate::edge::Backlog;
+use crate::events::Events;
+use crate::fdtable::FdTable;
+use crate::files;
+use crate::sys::{self, Result};
+
+/// Not in the set.
+const NOWHERE: u32 = u32::MAX;
+
+/// What belongs to the pollfd of the same position.
+struct Watched {
+    key: Key,
+    watch: Watch,
+    /// The wait that it last had news in.
+    stirred: u32,
+}
+
+/// A set over poll(2). Position 0 of `fds` is the sleeper's wake-up descriptor; `fds[i + 1]` belongs to `watched[i]`.
+pub struct PollSet {
+    table: &'static FdTable,
+    fds: Vec<pollfd>,
+    watched: Vec<Watched>,
+    /// By the key's index: the position in `watched`.
+    positions: Vec<u32>,
+    hits: Vec<Hit>,
+    /// Second questions to the hits of a wait: which hit, and the pollfd that asks.
+    asked: Vec<usize>,
+    again: Vec<pollfd>,
+    waits: u32,
+}
+
+impl PollSet {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn new(table: &'static FdTable) -> Result<Self> {
+        let mut fds = Vec::new();
+        fds.try_reserve(8).map_err(|_| Errno::ENOMEM)?;
+        fds.push(pollfd { fd: -1, events: libc::POLLIN, revents: 0 });
+        Ok(Self {
+            table,
+            fds,
+            watched: Vec::new(),
+            positions: Vec::new(),
+            hits: Vec::new(),
+            asked: Vec::new(),
+            again: Vec::new(),
+            waits: 0,
+        })
+    }
+
+    fn position(&self, key: Key) -> Option<usize> {
+        let position = *self.positions.get(key.index as usize)?;
+        (position != NOWHERE).then_some(position as usize)
+    }
+
+    /// Turns what poll reported into hits, each asked for the rest of its state where the poll did not cover it.
+    fn collect(&mut self, mut found: usize) {
+        self.asked.clear();
+        self.again.clear();
+        for (polled, watched) in self.fds[1..].iter().zip(&mut self.watched) {
+            if found == 0 {
+                break;
+            }
+            if polled.revents == 0 {
+                continue;
+            }
+            found -= 1;
+            watched.stirred = self.waits;
+            let watch = &watched.watch;
+            let open = polled.revents & libc::POLLNVAL == 0;
+            // Before the state is asked for: what comes in between is in the report, and counted as growth later. The
+            // other way round it would be neither.
+            let backlog = if open && watch.backlog { backlog(self.table, watch) } else { None };
+            if open && watch.whole != watch.mask {
+                self.asked.push(self.hits.len());
+                self.again.push(pollfd { fd: polled.fd, events: watch.whole.to_poll(), revents: 0 });
+            }
+            let levels = open.then(|| Events::from_poll(polled.revents));
+            self.hits.push(Hit { key: watched.key, levels, backlog });
+        }
+        if self.again.is_empty() {
+            return;
+        }
+        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+        // Only memory can be short here; the bits of the first poll are true all the same.
+        if sys::ppoll(&mut self.again, Some(&mut zero), None).is_err() {
+            return;
+        }
+        for (&hit, polled) in self.asked.iter().zip(&self.again) {
+            let open = polled.revents & libc::POLLNVAL == 0;
+            self.hits[hit].levels = open.then(|| Events::from_poll(polled.revents));
+        }
+    }
+}
+
+/// Looks once at descriptors that are in no set of the caller's.
+pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
+    let asked = |(_, watch): &(Key, Watch)| pollfd {
+        fd: watch.fd,
+        events: watch.whole.to_poll(),
+        revents: 0,
+    };
+    let mut fds: Vec<pollfd> = watches.iter().map(asked).collect();
+    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+    if sys::ppoll(&mut fds, Some(&mut zero), None).is_err() {
+        return;
+    }
+    for (polled, (key, watch)) in fds.iter().zip(watches) {
+        if polled.revents != 0 {
+            let open = polled.revents & libc::POLLNVAL == 0;
+            let levels = open.then(|| Events::from_poll(polled.revents));
+            let backlog = if open && watch.backlog { backlog(table, watch) } else { None };
+            hits.push(Hit { key: *key, levels, backlog });
+        }
+    }
+}
+
+/// How much is queued in a watched file, and how much the program has read of it so far.
+pub fn backlog(table: &FdTable, watch: &Watch) -> Option<Backlog> {
+    let consumed = table.get(watch.fd)?.consumed();
+    Some(Backlog { queued: files::queued(watch.fd, watch.kind)?, consumed })
+}
+
+impl Set for PollSet {
+    fn reserve(&mut self, key: Key) -> Result<()> {
+        let missing = (key.index as usize + 1).saturating_sub(self.positions.len());
+        let enough = self.fds.try_reserve(1).is_ok()
+            && self.watched.try_reserve(1).is_ok()
+            && self.positions.try_reserve(missing).is_ok()
+            && self.hits.try_reserve(self.watched.len() + 1).is_ok()
+            && self.asked.try_reserve(self.watched.len() + 1).is_ok()
+            && self.again.try_reserve(self.watched.len() + 1).is_ok();
+        if !enough {
+            return Err(Errno::ENOMEM);
+        }
+        if missing > 0 {
+            self.positions.resize(key.index as usize + 1, NOWHERE);
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, key: Key, watch: Watch) {
+        let polled = pollfd { fd: watch.fd, events: watch.mask.to_poll(), revents: 0 };
+        if let Some(position) = self.position(key) {
+            self.fds[position + 1] = polled;
+            let watched = &mut self.watched[position];
+            watched.key = key;
+            watched.watch = watch;
+            return;
+        }
+        if self.positions.len() <= key.index as usize {
+            self.positions.resize(key.index as usize + 1, NOWHERE);
+        }
+        self.positions[key.index as usize] = self.watched.len() as u32;
+        self.fds.push(polled);
+        self.watched.push(Watched { key, watch, stirred: self.waits });
+    }
+
+    fn disarm(&mut self, key: Key) {
+        let Some(position) = self.position(key) else { return };
+        if self.watched[position].key != key {
+            return;
+        }
+        self.positions[key.index as usize] = NOWHERE;
+        self.fds.swap_remove(position + 1);
+        self.watched.swap_remove(position);
+        if let Some(moved) = self.watched.get(position) {
+            self.positions[moved.key.index as usize] = position as u32;
+        }
+    }
+
+    fn wait(&mut self, wake_fd: RawFd, sleep: &mut Sleep) -> Result<bool> {
+        self.waits = self.waits.wrapping_add(1);
+        self.fds[0].fd = wake_fd;
+        let found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?;
+        let kicked = self.fds[0].revents != 0;
+        self.collect(found - usize::from(kicked));
+        Ok(kicked)
+    }
+
+    fn take_hits(&mut self) -> Vec<Hit> {
+        std::mem::take(&mut self.hits)
+    }
+
+    fn recycle(&mut self, mut hits: Vec<Hit>) {
+        hits.clear();
+        self.hits = hits;
+    }
+
+    fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    fn idle(&self, waits: u32) -> Vec<Key> {
+        let idle = |watched: &&Watched| self.waits.wrapping_sub(watched.stirred) >= waits;
+        self.watched.iter().filter(idle).map(|watched| watched.key).collect()
+    }
+}

@@ -1,0 +1,36 @@
+//! Paths under /proc, made without allocation.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+/// "/proc/self/fd/N" in `path`.
+pub fn proc_self_fd(fd: RawFd, path: &mut [u8; 32]) -> &CStr {
+    const PREFIX: &[u8] = b"/proc/self/fd/";
+    path[..PREFIX.len()].copy_from_slice(PREFIX);
+    let mut digits = [0u8; 10];
+    let mut value = fd.unsigned_abs();
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    let number = &digits[first..];
+    let end = PREFIX.len() + number.len();
+    path[PREFIX.len()..end].copy_from_slice(number);
+    path[end] = 0;
+    CStr::from_bytes_until_nul(&path[..=end]).unwrap_or(c"")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_are_written_out() {
+        let mut path = [0u8; 32];
+        assert_eq!(super::proc_self_fd(0, &mut path), c"/proc/self/fd/0");
+        assert_eq!(super::proc_self_fd(1_048_575, &mut path), c"/proc/self/fd/1048575");
+    }
+}

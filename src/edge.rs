@@ -1,0 +1,325 @@
+//! How an edge is found over poll(2), which knows only levels. Pure: state in, state out.
+//!
+//! An edge is a wake-up by the file, not a change of level: new data on a socket that still has old data is an edge.
+//! What can be seen of it without the kernel's own wait queues:
+//!
+//! 1. Each bit of an edge-triggered item is either *armed* or not. Armed: the next time that poll reports it high is
+//!    news. A bit that was reported is not armed, and leaves the poll set, else poll would return at once for ever.
+//! 2. A bit is armed again when it was seen low ([`Trigger::noticed`]: a report carries the whole state, so what is low
+//!    in it is armed), or when the program's own calls prove that it was low or that the file woke its sleepers
+//!    ([`Trigger::rearm`]: a read that came back short has emptied a stream; a write to an eventfd wakes whoever polls
+//!    it, whatever its count was).
+//! 3. Where neither speaks - the program left data in the file, or reads it by a way that the hooks do not see - the
+//!    item is in *doubt* ([`Trigger::doubt`]), and the file itself is asked how much is queued in it; growth is an edge.
+//!    [`Backlog`] does that sum.
+//!
+//! Two signs are no evidence. After the end of a stream (RDHUP) a short read arms nothing, for IN stays high and quiet
+//! from then on. And HUP and ERR cannot be masked in poll(2): an item that reported them leaves the set whole.
+//!
+//! RDHUP, ERR and HUP are armed whether asked for or not: the file wakes everybody when they rise, so the bits that
+//! were asked for are reported again then.
+
+use crate::events::Events;
+use crate::fdtable::Signs;
+use crate::files::Kind;
+
+/// When a registered file's state is news: the item's mask, and what it has told already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    wanted: Events,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Reported by every wait for as long as it is ready.
+    Level { once: bool },
+    /// Reported once an edge; these bits are armed.
+    Edge { once: bool, armed: Events },
+    /// A one-shot item after its report: registered and mute until EPOLL_CTL_MOD.
+    Fired,
+}
+
+/// Why an edge-triggered item cannot be left to poll(2) and the hooks alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It reported input, and nothing has shown that the program took it all.
+    Unread,
+    /// It reported HUP or ERR, which poll cannot mask, and may yet recover.
+    Unmaskable,
+}
+
+impl Trigger {
+    /// The trigger of a fresh registration, or of one that EPOLL_CTL_MOD sets anew: everything is news.
+    #[must_use]
+    pub fn new(asked: Events) -> Self {
+        let wanted = asked.intersection(Events::REPORTS) | Events::ALWAYS;
+        let once = asked.contains(Events::ONESHOT);
+        let state = if asked.contains(Events::ET) {
+            State::Edge { once, armed: rising(wanted) }
+        } else {
+            State::Level { once }
+        };
+        Self { wanted, state }
+    }
+
+    /// What to poll for; `None` when the item must leave the poll set.
+    #[must_use]
+    pub fn watch(&self) -> Option<Events> {
+        match self.state {
+            State::Level { .. } => Some(self.wanted),
+            State::Edge { armed, .. } => armed.contains(Events::ALWAYS).then_some(armed),
+            State::Fired => None,
+        }
+    }
+
+    /// All that a report may need to know of the file. Where that is more than [`Trigger::watch`], a hit of the poll
+    /// set must be asked again with this mask: an edge for IN reports OUT too.
+    #[must_use]
+    pub fn whole(&self) -> Events {
+        match self.state {
+            State::Level { .. } | State::Fired => self.wanted,
+            State::Edge { .. } => rising(self.wanted),
+        }
+    }
+
+    /// What to report of a file in this state; `None` when it is no news. `levels` covers [`Trigger::whole`].
+    #[must_use]
+    pub fn news(&self, levels: Events) -> Option<Events> {
+        let report = levels & self.wanted;
+        let fresh = match self.state {
+            State::Level { .. } => report,
+            State::Edge { armed, .. } => levels & armed,
+            State::Fired => Events::empty(),
+        };
+        (!fresh.is_empty() && !report.is_empty()).then_some(report)
+    }
+
+    /// The file was seen in this state without a report: nothing of it concerns the program.
+    pub fn noticed(&mut self, levels: Events) {
+        if let State::Edge { armed, .. } = &mut self.state {
+            *armed = rising(self.wanted) - levels;
+        }
+    }
+
+    /// The file's state was reported.
+    pub fn reported(&mut self, levels: Events) {
+        self.noticed(levels);
+        if let State::Level { once: true } | State::Edge { once: true, .. } = self.state {
+            self.state = State::Fired;
+        }
+    }
+
+    /// Takes what the program's own calls have shown.
+    pub fn rearm(&mut self, signs: Signs) {
+        let State::Edge { armed, .. } = &mut self.state else { return };
+        let mut again = Events::empty();
+        // After RDHUP nothing more can come: IN is high for good, and a short read says nothing.
+        if signs.drained && armed.contains(Events::RDHUP) {
+            again |= Events::READ;
+        }
+        if signs.filled {
+            again |= Events::WRITE;
+        }
+        if signs.woken_in {
+            again |= Events::READ | Events::ALWAYS;
+        }
+        if signs.woken_out {
+            again |= Events::WRITE | Events::ALWAYS;
+        }
+        *armed |= again & rising(self.wanted);
+    }
+
+    /// The file's queue was seen to grow, or to be empty: the next look at IN is news.
+    pub fn rearm_input(&mut self) {
+        self.rearm(Signs { drained: true, ..Signs::default() });
+    }
+
+    /// Whether the item has to be asked about, and why.
+    #[must_use]
+    pub fn doubt(&self, kind: Kind) -> Option<Doubt> {
+        let State::Edge { armed, .. } = self.state else { return None };
+        if !armed.contains(Events::ALWAYS) {
+            // A connection that both sides have ended stays so.
+            let over = matches!(kind, Kind::Tcp | Kind::UnixStream)
+                && !armed.contains(Events::RDHUP)
+                && !armed.contains(Events::HUP);
+            return (!over).then_some(Doubt::Unmaskable);
+        }
+        let input = self.wanted & (Events::IN | Events::RDNORM);
+        let unread = !(input - armed).is_empty() && armed.contains(Events::RDHUP);
+        unread.then_some(Doubt::Unread)
+    }
+
+    /// Whether it reports edges: it wants the hooks' evidence.
+    #[must_use]
+    pub fn is_edge(&self) -> bool {
+        matches!(self.state, State::Edge { .. })
+    }
+
+    /// Whether it is a one-shot item that has fired.
+    #[must_use]
+    pub fn is_fired(&self) -> bool {
+        self.state == State::Fired
+    }
+}
+
+/// The bits whose rise is an edge for an item with this mask.
+fn rising(wanted: Events) -> Events {
+    wanted | Events::ALWAYS | Events::RDHUP
+}
+
+/// A file's queue as it was when its input was reported: what had come by then, and what the program has read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// What the file counted.
+    pub queued: u32,
+    /// What the hooks had counted of the program's reads, modulo 2^32.
+    pub consumed: u32,
+}
+
+impl Backlog {
+    /// Whether something came after `self` was taken, given the file's state `now`. An empty file counts as such: its
+    /// input was seen low. Where more went than the program's visible reads took, somebody else reads it too: the
+    /// count starts again from `now`.
+    pub fn grew(&mut self, now: Self) -> bool {
+        let read = now.consumed.wrapping_sub(self.consumed);
+        let came = u64::from(now.queued) + u64::from(read);
+        if now.queued == 0 || came > u64::from(self.queued) {
+            return true;
+        }
+        if came < u64::from(self.queued) {
+            *self = now;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAINED: Signs = Signs { drained: true, filled: false, woken_in: false, woken_out: false };
+    const FILLED: Signs = Signs { drained: false, filled: true, woken_in: false, woken_out: false };
+    const WOKEN: Signs = Signs { drained: false, filled: false, woken_in: true, woken_out: false };
+
+    fn edge(events: Events) -> Trigger {
+        Trigger::new(events | Events::ET)
+    }
+
+    #[test]
+    fn a_level_is_news_as_long_as_it_is_high() {
+        let mut item = Trigger::new(Events::IN);
+        for _ in 0..3 {
+            assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN));
+            item.reported(Events::IN);
+        }
+        assert_eq!(item.news(Events::OUT), None);
+        assert_eq!(item.watch(), Some(Events::IN | Events::ALWAYS));
+    }
+
+    #[test]
+    fn a_mask_of_nothing_still_reports_hup_and_err() {
+        for mode in [Events::empty(), Events::ET] {
+            let item = Trigger::new(mode);
+            assert_eq!(item.news(Events::HUP | Events::IN), Some(Events::HUP));
+            assert_eq!(item.news(Events::IN), None);
+        }
+    }
+
+    #[test]
+    fn an_edge_is_news_once() {
+        let mut item = edge(Events::IN);
+        assert_eq!(item.news(Events::IN), Some(Events::IN));
+        item.reported(Events::IN);
+        assert_eq!(item.news(Events::IN), None);
+        assert!(!item.watch().unwrap().contains(Events::IN));
+    }
+
+    #[test]
+    fn low_then_high_is_an_edge() {
+        let mut item = edge(Events::IN | Events::OUT);
+        item.reported(Events::OUT);
+        assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN | Events::OUT));
+        item.reported(Events::IN);
+        assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN | Events::OUT), "OUT was low");
+    }
+
+    #[test]
+    fn signs_arm_what_they_prove() {
+        let mut item = edge(Events::IN | Events::OUT);
+        item.reported(Events::IN | Events::OUT);
+        item.rearm(FILLED);
+        assert_eq!(item.watch().unwrap() & (Events::IN | Events::OUT), Events::OUT);
+        item.reported(Events::IN | Events::OUT);
+        item.rearm(DRAINED);
+        assert_eq!(item.watch().unwrap() & (Events::IN | Events::OUT), Events::IN);
+        item.reported(Events::IN | Events::OUT);
+        item.rearm(WOKEN);
+        assert_eq!(item.watch().unwrap() & (Events::IN | Events::OUT), Events::IN);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_an_edge_of_its_own_and_the_last() {
+        let mut item = edge(Events::IN);
+        item.reported(Events::IN);
+        let end = Events::IN | Events::RDHUP;
+        assert_eq!(item.news(end), Some(Events::IN), "RDHUP wakes although it was not asked for");
+        item.reported(end);
+        item.rearm(DRAINED);
+        assert_eq!(item.news(end), None, "a read of 0 does not start it again");
+        assert_eq!(item.doubt(Kind::Tcp), None);
+    }
+
+    #[test]
+    fn hup_and_err_leave_the_set() {
+        let mut item = edge(Events::IN);
+        item.reported(Events::HUP);
+        assert_eq!(item.watch(), None);
+        assert_eq!(item.doubt(Kind::Pipe), Some(Doubt::Unmaskable));
+        item.noticed(Events::empty());
+        assert!(item.watch().is_some());
+        item.reported(Events::HUP | Events::RDHUP | Events::IN);
+        assert_eq!(item.doubt(Kind::Tcp), None, "nothing can follow");
+    }
+
+    #[test]
+    fn one_shot_disarms_the_whole_item() {
+        for mode in [Events::empty(), Events::ET] {
+            let mut item = Trigger::new(Events::IN | Events::ONESHOT | mode);
+            item.reported(Events::IN);
+            assert!(item.is_fired());
+            assert_eq!(item.news(Events::IN | Events::HUP | Events::ERR), None);
+            item.rearm(DRAINED);
+            assert_eq!(item.watch(), None);
+        }
+    }
+
+    #[test]
+    fn unread_input_is_doubtful_until_it_is_armed() {
+        let mut item = edge(Events::IN);
+        assert_eq!(item.doubt(Kind::Pipe), None);
+        item.reported(Events::IN);
+        assert_eq!(item.doubt(Kind::Pipe), Some(Doubt::Unread));
+        item.rearm_input();
+        assert_eq!(item.doubt(Kind::Pipe), None);
+        let mut output = edge(Events::OUT);
+        output.reported(Events::OUT);
+        assert_eq!(output.doubt(Kind::Pipe), None);
+    }
+
+    #[test]
+    fn a_backlog_grows_by_what_came() {
+        let at = |queued, consumed| Backlog { queued, consumed };
+        assert!(!at(10, 0).grew(at(10, 0)));
+        assert!(at(10, 0).grew(at(11, 0)));
+        assert!(!at(10, 0).grew(at(6, 4)), "only read");
+        assert!(at(10, 0).grew(at(9, 4)), "read 4, and 3 came");
+        assert!(at(10, u32::MAX).grew(at(9, 3)), "the counter wraps");
+        assert!(at(10, 0).grew(at(0, 10)), "empty is low");
+        let mut shared = at(10, 0);
+        assert!(!shared.grew(at(5, 0)), "somebody else read");
+        assert_eq!(shared, at(5, 0));
+        assert!(shared.grew(at(6, 0)));
+    }
+}

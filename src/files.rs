@@ -1,0 +1,226 @@
+//! What kinds of files there are, as far as their edges differ, and whether epoll takes them at all.
+
+use std::os::fd::RawFd;
+
+use syscalls::Errno;
+
+use crate::sys::{self, Result};
+
+/// A kind of file: which of the program's calls are evidence, and what the file counts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nobody looked yet.
+    Unknown = 0,
+    /// Reading sets it to 0.
+    Eventfd = 1,
+    /// Reading takes one (EFD_SEMAPHORE).
+    EventfdSemaphore = 2,
+    /// Reading takes all expirations.
+    Timerfd = 3,
+    /// A pipe or FIFO: a byte stream.
+    Pipe = 4,
+    /// A TCP connection.
+    Tcp = 5,
+    /// A UNIX stream connection.
+    UnixStream = 6,
+    /// A socket of datagrams whose receive queue is charged to itself (UDP and others).
+    Datagram = 7,
+    /// A UNIX socket of datagrams or records.
+    UnixPackets = 8,
+    /// A listening TCP socket.
+    TcpListener = 9,
+    /// A listening socket of another family.
+    Listener = 10,
+    /// Counts what is queued (FIONREAD), but a short read does not mean that it is empty.
+    Counted = 11,
+    /// An epoll instance.
+    Epoll = 12,
+    /// Anything else that can be polled.
+    Other = 13,
+}
+
+impl Kind {
+    /// The kind that is kept as this nibble in a descriptor's word.
+    pub fn from_nibble(nibble: u8) -> Self {
+        const ALL: [Kind; 14] = [
+            Kind::Unknown,
+            Kind::Eventfd,
+            Kind::EventfdSemaphore,
+            Kind::Timerfd,
+            Kind::Pipe,
+            Kind::Tcp,
+            Kind::UnixStream,
+            Kind::Datagram,
+            Kind::UnixPackets,
+            Kind::TcpListener,
+            Kind::Listener,
+            Kind::Counted,
+            Kind::Epoll,
+            Kind::Other,
+        ];
+        ALL.get(usize::from(nibble)).copied().unwrap_or(Kind::Other)
+    }
+
+    /// Whether a read that gave fewer bytes than were asked for has emptied the file.
+    pub fn short_read_drains(self) -> bool {
+        matches!(self, Self::Pipe | Self::Tcp | Self::UnixStream)
+    }
+
+    /// Whether every successful read takes all there is.
+    pub fn any_read_drains(self) -> bool {
+        matches!(self, Self::Eventfd | Self::Timerfd)
+    }
+
+    /// Whether each successful read or write wakes who polls the same file for the other direction, whatever the level
+    /// was (eventfd(2)'s own wake-ups).
+    pub fn wakes_itself(self) -> bool {
+        matches!(self, Self::Eventfd | Self::EventfdSemaphore)
+    }
+
+    /// The kind of a socket made with this family and type.
+    pub fn of_socket(family: i32, socket_type: i32) -> Self {
+        let socket_type = socket_type & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+        match (family, socket_type) {
+            (libc::AF_UNIX, libc::SOCK_STREAM) => Self::UnixStream,
+            (libc::AF_UNIX, _) => Self::UnixPackets,
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Self::Tcp,
+            (_, libc::SOCK_DGRAM) => Self::Datagram,
+            _ => Self::Other,
+        }
+    }
+
+    /// What a socket of this kind becomes by listen(2).
+    pub fn listening(self) -> Self {
+        match self {
+            Self::Tcp | Self::TcpListener => Self::TcpListener,
+            _ => Self::Listener,
+        }
+    }
+}
+
+/// How much waits in a file to be read, by the file's own count. Only its growth means anything; `None` where the file
+/// does not count.
+pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted => sys::bytes_readable(fd).ok(),
+        Kind::Datagram => sys::receive_memory(fd).ok(),
+        Kind::TcpListener => sys::tcp_backlog(fd).ok(),
+        _ => None,
+    }
+}
+
+/// Looks at an open descriptor: what kind of file is it, and can it be polled?
+///
+/// # Errors
+/// EBADF when it is not open (or for its path only), EPERM when it cannot be polled: what epoll_ctl(2) answers.
+pub fn classify(fd: RawFd) -> Result<Kind> {
+    let stat = sys::fstat(fd)?;
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFIFO => pipe(fd),
+        libc::S_IFSOCK => socket(fd),
+        libc::S_IFCHR => character_device(fd, stat.st_rdev),
+        libc::S_IFREG => regular(fd),
+        0 => anonymous(fd),
+        _ => sys::check_open(fd).and(Err(Errno::EPERM)),
+    }
+}
+
+fn pipe(fd: RawFd) -> Result<Kind> {
+    let flags = sys::status_flags(fd)?;
+    if flags & libc::O_PATH != 0 {
+        return Err(Errno::EBADF);
+    }
+    // In packet mode a short read is the end of a packet, not of the pipe.
+    Ok(if flags & libc::O_DIRECT != 0 { Kind::Counted } else { Kind::Pipe })
+}
+
+fn socket(fd: RawFd) -> Result<Kind> {
+    let option = |option| sys::socket_option(fd, option);
+    // Only a descriptor for the path of a UNIX socket is a socket without options.
+    let family = option(libc::SO_DOMAIN).map_err(|_| Errno::EBADF)?;
+    let kind = Kind::of_socket(family, option(libc::SO_TYPE)?);
+    let listens = option(libc::SO_ACCEPTCONN).unwrap_or(0) != 0;
+    Ok(if listens { kind.listening() } else { kind })
+}
+
+/// Poll cannot be asked whether a file has it: a file without it reports IN and OUT for ever, as a busy terminal does.
+/// So the memory devices that have none are known by number.
+fn character_device(fd: RawFd, device: libc::dev_t) -> Result<Kind> {
+    const MEMORY_DEVICES: u32 = 1;
+    const WITHOUT_POLL: [u32; 6] = [1, 3, 4, 5, 7, 9]; // mem, null, port, zero, full, urandom
+    sys::check_open(fd)?;
+    if libc::major(device) == MEMORY_DEVICES && WITHOUT_POLL.contains(&libc::minor(device)) {
+        return Err(Errno::EPERM);
+    }
+    let counts = sys::bytes_readable(fd).is_ok();
+    Ok(if counts { Kind::Counted } else { Kind::Other })
+}
+
+/// Regular files have no poll but on the kernel's own file systems.
+fn regular(fd: RawFd) -> Result<Kind> {
+    const SYSFS: i64 = 0x6265_6572;
+    const CGROUP2: i64 = 0x6367_7270;
+    const PROC: i64 = 0x9fa0;
+    sys::check_open(fd)?;
+    match sys::fs_type(fd)? {
+        SYSFS | CGROUP2 => Ok(Kind::Other),
+        // /proc/mounts and the like tell of changes by ERR and PRI, and are never writable: a file without poll
+        // reports OUT.
+        PROC if sys::levels_now(fd, libc::POLLIN | libc::POLLOUT) & libc::POLLOUT == 0 => {
+            Ok(Kind::Other)
+        }
+        _ => Err(Errno::EPERM),
+    }
+}
+
+fn anonymous(fd: RawFd) -> Result<Kind> {
+    let mut path = [0u8; 32];
+    let mut text = [0u8; 64];
+    let len = sys::read_link(crate::decimal::proc_self_fd(fd, &mut path), &mut text).unwrap_or(0);
+    Ok(match &text[..len] {
+        b"anon_inode:[eventfd]" => Kind::Eventfd,
+        b"anon_inode:[timerfd]" => Kind::Timerfd,
+        b"anon_inode:inotify" => Kind::Counted,
+        b"anon_inode:[eventpoll]" => Kind::Epoll,
+        b"anon_inode:[signalfd]" | b"anon_inode:[pidfd]" => Kind::Other,
+        text if WITHOUT_POLL.iter().any(|name| text.starts_with(name)) => return Err(Errno::EPERM),
+        _ => Kind::Other,
+    })
+}
+
+/// Anonymous files that cannot be polled.
+const WITHOUT_POLL: [&[u8]; 4] =
+    [b"anon_inode:bpf-prog", b"anon_inode:bpf-map", b"anon_inode:btf", b"anon_inode:[fscontext]"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn nibbles_come_back() {
+        for nibble in 0..14 {
+            assert_eq!(Kind::from_nibble(nibble) as u8, nibble);
+        }
+    }
+
+    #[test]
+    fn files_are_told_apart() {
+        let open = |path| std::fs::File::open(path).unwrap();
+        assert_eq!(classify(open("/dev/null").as_raw_fd()), Err(Errno::EPERM));
+        assert_eq!(classify(open("/").as_raw_fd()), Err(Errno::EPERM));
+        assert_eq!(classify(open("/proc/self/exe").as_raw_fd()), Err(Errno::EPERM));
+        assert_eq!(classify(open("/proc/self/mounts").as_raw_fd()), Ok(Kind::Other));
+        assert_eq!(classify(-1), Err(Errno::EBADF));
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(classify(one.as_raw_fd()), Ok(Kind::UnixStream));
+        drop(other);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(classify(listener.as_raw_fd()), Ok(Kind::TcpListener));
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(classify(udp.as_raw_fd()), Ok(Kind::Datagram));
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert_eq!(classify(reader.as_raw_fd()), Ok(Kind::Pipe));
+    }
+}

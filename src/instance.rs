@@ -1,0 +1,674 @@
+//! An epoll instance: its interest list, what is done to it (epoll_ctl), and what it has to tell (collect, deliver).
+//!
+//! Who may do what to the set: while no thread leads, it stands in `set` and whoever holds the lock changes it. The
+//! leader takes it along into its sleep; then changes wait in `changes` and `gone` until it is back.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use syscalls::Errno;
+
+use crate::backend::{Hit, Key, Set, Watch};
+use crate::edge::{Doubt, Trigger};
+use crate::engine::Engine;
+use crate::events::{Event, Events};
+use crate::fdtable::{FdTable, FileId, Flags, Holder, Sign};
+use crate::files::{self, Kind};
+use crate::interest::{Interest, Item, Place};
+use crate::notice::Notices;
+use crate::observe::Child;
+use crate::park::Shards;
+use crate::sleeper::SleeperId;
+use crate::sys::lock::Mutex;
+use crate::sys::{self, Result};
+
+/// An instance. Its memory is never freed, only used for another one: who has found it may look at it at any time.
+pub struct Instance {
+    /// Its place among the engine's instances.
+    pub slot: u16,
+    /// Numbers that want a look.
+    pub notices: Notices,
+    /// Something changed that the leader must know before it sleeps. Set under the lock; looked at inside
+    /// [`Sleeper::enter`](crate::sleeper::Sleeper::enter).
+    pub attention: AtomicBool,
+    /// The leader's sleeper plus one; 0: nobody led yet.
+    leader: AtomicU32,
+    /// Calls that are in it now, and watchers of it. It is not used anew before they have left.
+    pub users: AtomicU32,
+    /// Descriptor numbers that stand for it.
+    pub numbers: AtomicU32,
+    /// Its last number was closed.
+    pub closed: AtomicBool,
+    /// What the lock guards.
+    pub inner: Mutex<Inner>,
+}
+
+/// The state of an instance, under its lock.
+#[derive(Default)]
+pub struct Inner {
+    /// Registered items.
+    pub interest: Interest,
+    /// The hot set, while nobody leads. `None` also before the first use.
+    pub set: Option<Box<dyn Set>>,
+    /// Somebody has taken the set into a sleep.
+    pub led: bool,
+    /// Whom the set wakes; kept from leader to leader.
+    pub sleeper: Option<SleeperId>,
+    /// Items whose watch changed while the set was away.
+    pub changes: Vec<Key>,
+    /// Items that were removed while the set was away.
+    gone: Vec<(Key, RawFd, FileId)>,
+    /// Threads that wait behind the leader; the last in is the first out, as the kernel's exclusive waiters are.
+    pub followers: VecDeque<SleeperId>,
+    /// Edge-triggered items whose input may not be all read, and others that must be asked about.
+    pub doubts: Vec<Key>,
+    /// Items on numbers that several instances watch, or whose notices may go elsewhere: looked at in each wait.
+    crowded: Vec<Key>,
+    /// The engine's count of crowdings when `crowded` was made.
+    crowdings: u32,
+    /// Counts deliveries, to tell fresh levels from old ones.
+    look: u64,
+    /// Items that are instances themselves.
+    pub nested: Vec<Child>,
+    /// How often an item became ready that was not: what an edge is for an instance that this one is nested in.
+    pub stirs: u64,
+    /// Watcher threads of this instance.
+    pub shards: Shards,
+    /// Waits since the last look for idle items.
+    pub waits_since_parking: u32,
+}
+
+/// What became of a delivery.
+pub struct Delivered {
+    /// Events written.
+    pub count: usize,
+    /// The program's array could not be written, where it had to be.
+    pub fault: bool,
+}
+
+/// Where a delivery puts its events: the number in the array, and the event. False: the memory cannot be written.
+pub type Sink<'a> = dyn FnMut(usize, Event) -> bool + 'a;
+
+impl Instance {
+    pub(crate) fn new(slot: u16) -> Self {
+        Self {
+            slot,
+            notices: Notices::default(),
+            attention: AtomicBool::new(false),
+            leader: AtomicU32::new(0),
+            users: AtomicU32::new(0),
+            numbers: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            inner: Mutex::new(Inner::default()),
+        }
+    }
+
+    /// Who sleeps on its hot set, or last did.
+    pub fn leader(&self) -> Option<SleeperId> {
+        self.leader.load(Ordering::SeqCst).checked_sub(1).map(SleeperId)
+    }
+
+    /// Says who will sleep on the hot set.
+    pub fn set_leader(&self, sleeper: Option<SleeperId>) {
+        self.leader.store(sleeper.map_or(0, |sleeper| sleeper.0 + 1), Ordering::SeqCst);
+    }
+
+    /// Whether the leader must not sleep: something changed, or was noticed.
+    pub fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::SeqCst) || !self.notices.is_empty()
+    }
+
+    /// Wakes those who sleep on its items, if they are asleep: what they must know has been stored before.
+    pub fn alert(&self, engine: &Engine) {
+        if let Some(leader) = self.leader() {
+            engine.sleepers.kick_inside(leader);
+        }
+        engine.sleepers.kick_observers();
+    }
+}
+
+impl Inner {
+    /// EPOLL_CTL_ADD of a file that can be polled.
+    ///
+    /// # Errors
+    /// ENOMEM, ENOSPC.
+    pub fn add(&mut self, engine: &Engine, slot: u16, fd: RawFd, kind: Kind, event: Event) -> Result<()> {
+        let table = engine.table;
+        let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
+        let key = self.interest.reserve(fd)?;
+        self.changes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if let Some(set) = &mut self.set {
+            set.reserve(key)?;
+        }
+        engine.count_watch()?;
+        let file = table.identify(fd).ok_or(Errno::ENOMEM)?;
+        let mut item = Item::new(fd, file, kind, event.data, event.events);
+        let evidence = if item.trigger.is_edge() { Flags::EVIDENCE } else { Flags::empty() };
+        let mine = Holder::slot(slot);
+        let before = entry.update(|word| {
+            let holder = match word.holder() {
+                Holder::NONE => mine,
+                holder if holder == mine => mine,
+                _ => Holder::SEVERAL,
+            };
+            Some(word.with(Flags::WATCHED | evidence).with_kind(kind).with_holder(holder))
+        });
+        // Its evidence may go to the other instances' stacks, now or from a moment ago.
+        let shared = before.is_some_and(|word| !matches!(word.holder(), Holder::NONE) && word.holder() != mine);
+        if shared {
+            engine.crowd();
+        }
+        item.seen = entry.look();
+        let crowded = shared || entry.is_queued();
+        let index = self.interest.insert(item);
+        if let Some(child) = entry.slot_of_epoll() {
+            self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: 0 });
+        }
+        if crowded {
+            self.crowded.push(self.interest.key(index));
+        }
+        self.rewatch(table, index);
+        Ok(())
+    }
+
+    /// EPOLL_CTL_MOD: a new mask and word, and everything is news again.
+    pub fn modify(&mut self, table: &FdTable, index: u32, event: Event) {
+        let Some(item) = self.interest.get_mut(index) else { return };
+        item.data = event.data;
+        item.trigger = Trigger::new(event.events);
+        item.backlog = None;
+        let (fd, file) = (item.via, item.file);
+        if item.trigger.is_edge()
+            && let Some(entry) = table.get(fd)
+        {
+            entry.set_flags(file, Flags::EVIDENCE, Flags::empty());
+            item.seen = entry.look();
+        }
+        self.rewatch(table, index);
+    }
+
+    /// EPOLL_CTL_DEL, or the end of the file.
+    pub fn remove(&mut self, engine: &Engine, slot: u16, index: u32) {
+        let table = engine.table;
+        let key = self.interest.key(index);
+        let Some(item) = self.interest.remove(index) else { return };
+        engine.uncount_watch();
+        if item.kind == Kind::Epoll {
+            self.nested.retain(|child| child.key != key);
+        }
+        if self.interest.with_number(item.fd).next().is_none()
+            && let Some(entry) = table.get(item.via)
+        {
+            entry.update(|word| {
+                let sole = word.holder() == Holder::slot(slot) && word.file() == item.file;
+                // HELD stays until the set has let go of it.
+                sole.then(|| word.without(Flags::WATCHED | Flags::EVIDENCE))
+            });
+        }
+        match item.place {
+            Place::Out => let_go(table, item.via, item.file),
+            Place::Hot => match &mut self.set {
+                Some(set) => {
+                    set.disarm(key);
+                    let_go(table, item.via, item.file);
+                }
+                None => self.gone.push((key, item.via, item.file)),
+            },
+            Place::Parked(watcher) => self.shards.drop_item(engine, watcher, key),
+        }
+    }
+
+    /// Brings the set in line with an item, now or when the leader is back.
+    pub fn rewatch(&mut self, table: &FdTable, index: u32) {
+        let key = self.interest.key(index);
+        let Some(set) = &mut self.set else {
+            self.changes.push(key);
+            return;
+        };
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let private = item.kind == Kind::Eventfd && table.word(item.via).is(Flags::PRIVATE);
+        // What a nested instance has to tell is asked of itself (observe.rs), not of its descriptor.
+        let watch = if item.kind == Kind::Epoll { None } else { item.watch(private) };
+        match watch {
+            Some(watch) => {
+                if item.place != Place::Hot {
+                    if let Some(entry) = table.get(item.via) {
+                        entry.set_flags(item.file, Flags::HELD, Flags::empty());
+                    }
+                    item.place = Place::Hot;
+                }
+                set.arm(key, watch);
+            }
+            None if item.place == Place::Hot => {
+                set.disarm(key);
+                item.place = Place::Out;
+                let_go(table, item.via, item.file);
+            }
+            None => {}
+        }
+    }
+
+    /// The set's vector for hits.
+    pub fn take_hits(&mut self) -> Vec<Hit> {
+        self.set.as_mut().map(|set| set.take_hits()).unwrap_or_default()
+    }
+
+    /// Gives the vector back, for its memory.
+    pub fn recycle(&mut self, hits: Vec<Hit>) {
+        if let Some(set) = &mut self.set {
+            set.recycle(hits);
+        }
+    }
+
+    /// What all items watch, whoever does it.
+    pub fn watches(&self) -> impl Iterator<Item = (Key, Watch)> + '_ {
+        self.interest.indices().filter_map(|index| {
+            let item = self.interest.get(index).filter(|item| item.kind != Kind::Epoll)?;
+            Some((self.interest.key(index), item.watch(false)?))
+        })
+    }
+
+    /// What is watched by watcher threads, for who must know now.
+    pub fn parked(&self) -> Vec<(Key, Watch)> {
+        if self.shards.is_empty() {
+            return Vec::new();
+        }
+        let is_parked = |index| {
+            self.interest.get(index).is_some_and(|item| matches!(item.place, Place::Parked(_)))
+        };
+        self.watches().filter(|(key, _)| is_parked(key.index)).collect()
+    }
+
+    /// A nested instance was looked at: that it stirred since the last look is an edge.
+    pub fn child_seen(&mut self, key: Key, stirs: u64) {
+        let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
+        if std::mem::replace(&mut child.stirs, stirs) != stirs
+            && let Some(item) = self.interest.by_key(key)
+        {
+            item.trigger.rearm_input();
+        }
+    }
+
+    /// Makes the set, or brings the one that is back in line with what changed meanwhile.
+    ///
+    /// # Errors
+    /// ENOMEM when there is no memory for the set.
+    pub fn settle(&mut self, engine: &Engine) -> Result<()> {
+        if self.set.is_none() {
+            self.set = Some(engine.new_set()?);
+            self.changes = self.interest.indices().map(|index| self.interest.key(index)).collect();
+            self.gone.clear();
+        }
+        for (key, fd, file) in std::mem::take(&mut self.gone) {
+            if let Some(set) = &mut self.set {
+                set.disarm(key);
+            }
+            let_go(engine.table, fd, file);
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        for key in changes.drain(..) {
+            if self.interest.by_key(key).is_some() {
+                self.rewatch(engine.table, key.index);
+            }
+        }
+        self.changes = changes;
+        Ok(())
+    }
+
+    /// Acts on everything that the hooks noticed: descriptors that were closed, and evidence for edges.
+    pub fn take_notices(&mut self, engine: &Engine, instance: &Instance) {
+        if !instance.notices.is_empty() {
+            for fd in instance.notices.take(engine.table) {
+                self.look_at_number(engine, instance.slot, fd);
+            }
+        }
+        if self.crowdings != engine.crowdings() {
+            self.crowdings = engine.crowdings();
+            self.crowded = self
+                .interest
+                .indices()
+                .filter(|&index| {
+                    self.interest.get(index).is_some_and(|item| is_crowded(engine.table, item))
+                })
+                .map(|index| self.interest.key(index))
+                .collect();
+        }
+        let mut crowded = std::mem::take(&mut self.crowded);
+        crowded.retain(|&key| {
+            let known = self.interest.by_key(key).is_some();
+            if known {
+                self.look_at_item(engine, instance.slot, key.index);
+            }
+            known && self.interest.by_key(key).is_some()
+        });
+        self.crowded.append(&mut crowded);
+    }
+
+    fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
+        let mut next = self.interest.with_number(fd).next();
+        let mut known = false;
+        while let Some(index) = next {
+            next = self.interest.with_number(fd).skip_while(|&other| other != index).nth(1);
+            known = true;
+            self.look_at_item(engine, slot, index);
+        }
+        let word = engine.table.word(fd);
+        if word.is(Flags::DUPED) || !known {
+            // Evidence on a duplicate is evidence on the file.
+            let file = word.file();
+            let same: Vec<u32> = self
+                .interest
+                .indices()
+                .filter(|&index| {
+                    let item = self.interest.get(index);
+                    item.is_some_and(|item| {
+                        item.via != fd && item.fd != fd && item.file == file
+                            || item.via == fd && item.fd != fd
+                    })
+                })
+                .collect();
+            for index in same {
+                self.apply_signs(engine.table, index, fd);
+                self.look_at_item(engine, slot, index);
+            }
+        }
+    }
+
+    fn look_at_item(&mut self, engine: &Engine, slot: u16, index: u32) {
+        let table = engine.table;
+        let Some(item) = self.interest.get_mut(index) else { return };
+        if table.word(item.via).file() == item.file {
+            let via = item.via;
+            self.apply_signs(table, index, via);
+            return;
+        }
+        self.lost_number(engine, slot, index);
+    }
+
+    /// The number that an item is watched by is another file's now. The item goes on through a duplicate, or is gone.
+    fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
+        let table = engine.table;
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let other = engine.any_dup().then(|| table.number_of(item.file, item.fd)).flatten();
+        match other {
+            Some(other) => {
+                item.via = other;
+                if let Some(entry) = table.get(other) {
+                    item.seen = entry.look();
+                }
+                // Whatever happened on the way: all that is high is told once more.
+                item.trigger.rearm_input();
+                if item.place == Place::Hot {
+                    item.place = Place::Out;
+                }
+                if let Place::Parked(watcher) = item.place {
+                    item.place = Place::Out;
+                    let key = self.interest.key(index);
+                    self.shards.drop_item(engine, watcher, key);
+                }
+                self.rewatch(table, index);
+            }
+            None => self.remove(engine, slot, index),
+        }
+    }
+
+    fn apply_signs(&mut self, table: &FdTable, index: u32, fd: RawFd) {
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let Some(entry) = table.get(fd) else { return };
+        let now = entry.look();
+        let signs = if fd == item.via {
+            now.since(std::mem::replace(&mut item.seen, now))
+        } else {
+            // The item keeps no count of its duplicates.
+            now.fresh()
+        };
+        if !item.trigger.is_edge() {
+            return;
+        }
+        if signs.drained {
+            item.trust = item.trust.saturating_add(1);
+        }
+        let before = item.trigger;
+        item.trigger.rearm(signs);
+        if item.trigger != before {
+            self.rewatch(table, index);
+        }
+    }
+
+    /// Asks about the items that neither poll nor the hooks can speak for. Gives hits of its own, and whether the
+    /// question has to be asked again while somebody sleeps.
+    pub fn resolve_doubts(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
+        if self.doubts.is_empty() {
+            return false;
+        }
+        let table = engine.table;
+        let mut doubts = std::mem::take(&mut self.doubts);
+        doubts.retain(|&key| {
+            let keep = self.ask(table, key, hits);
+            if !keep && let Some(item) = self.interest.by_key(key) {
+                item.doubted = false;
+            }
+            keep
+        });
+        self.doubts.append(&mut doubts);
+        !self.doubts.is_empty()
+    }
+
+    /// Asks about one item. False: there is no doubt left.
+    fn ask(&mut self, table: &FdTable, key: Key, hits: &mut Vec<Hit>) -> bool {
+        let Some(item) = self.interest.by_key(key) else { return false };
+        let private = table.word(item.via).is(Flags::PRIVATE);
+        let before = item.trigger;
+        let keep = match item.trigger.doubt(item.kind) {
+            None => return false,
+            // The hooks see each write to it.
+            Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
+            Some(Doubt::Unread) => {
+                let consumed = table.get(item.via).map_or(0, |entry| entry.consumed());
+                let now = files::queued(item.via, item.kind)
+                    .map(|queued| crate::edge::Backlog { queued, consumed });
+                let news = match (now, &mut item.backlog) {
+                    (Some(now), Some(then)) => then.grew(now),
+                    // It was trusted to be read to the end, and was not: what came since its report cannot be known.
+                    (Some(now), None) => {
+                        item.backlog = Some(now);
+                        item.trust = 0;
+                        true
+                    }
+                    (None, _) => {
+                        let input = Events::IN | Events::RDNORM;
+                        sys::levels_now(item.via, input.to_poll()) & input.to_poll() == 0
+                    }
+                };
+                if news {
+                    item.trigger.rearm_input();
+                }
+                !news
+            }
+            Some(Doubt::Unmaskable) => {
+                let whole = item.trigger.whole();
+                let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
+                if item.trigger.news(levels).is_some() {
+                    hits.push(Hit { key, levels: Some(levels), backlog: None });
+                } else {
+                    item.trigger.noticed(levels);
+                }
+                true
+            }
+        };
+        if item.trigger != before {
+            self.rewatch(table, key.index);
+        }
+        keep
+    }
+
+    /// Takes what a look has found, and writes events: at most `max`, in the order of becoming ready.
+    pub fn deliver(
+        &mut self,
+        engine: &Engine,
+        slot: u16,
+        hits: &[Hit],
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Delivered {
+        self.look += 1;
+        for hit in hits {
+            self.note_hit(engine, slot, hit);
+        }
+        let mut count = 0;
+        for _ in 0..self.interest.ready_len() {
+            if count == max {
+                break;
+            }
+            let Some(index) = self.interest.pop_ready() else { break };
+            let Some(item) = self.interest.get_mut(index) else { continue };
+            // Not among the hits of this look: it is no longer ready.
+            if item.look != self.look {
+                continue;
+            }
+            let levels = item.levels;
+            let Some(events) = item.trigger.news(levels) else { continue };
+            if !sink(count, Event { events, data: item.data }) {
+                self.interest.push_ready_front(index);
+                return Delivered { count, fault: count == 0 };
+            }
+            count += 1;
+            self.reported(engine.table, index, levels);
+        }
+        Delivered { count, fault: false }
+    }
+
+    /// Whether a wait would have something to report, given what a look has found.
+    pub fn would_deliver(&mut self, engine: &Engine, slot: u16, hits: &[Hit]) -> bool {
+        self.look += 1;
+        for hit in hits {
+            self.note_hit(engine, slot, hit);
+        }
+        let look = self.look;
+        hits.iter().any(|hit| {
+            self.interest
+                .by_key(hit.key)
+                .is_some_and(|item| item.look == look && item.trigger.news(item.levels).is_some())
+        })
+    }
+
+    fn note_hit(&mut self, engine: &Engine, slot: u16, hit: &Hit) {
+        let look = self.look;
+        let table = engine.table;
+        let Some(item) = self.interest.by_key(hit.key) else { return };
+        let index = hit.key.index;
+        // A number that was closed and opened again during the poll: the state is another file's.
+        if table.word(item.via).file() != item.file {
+            return self.lost_number(engine, slot, index);
+        }
+        let Some(levels) = hit.levels else {
+            // Closed by a way that no hook sees.
+            if let Some(entry) = table.get(item.via) {
+                entry.update(|word| (word.file() == item.file).then_some(crate::fdtable::Word::EMPTY));
+            }
+            return self.lost_number(engine, slot, index);
+        };
+        item.levels = levels;
+        item.look = look;
+        if hit.backlog.is_some() {
+            item.backlog = hit.backlog;
+        }
+        if item.trigger.news(levels).is_some() {
+            if !self.interest.is_ready(index) {
+                self.stirs += 1;
+                self.interest.push_ready(index);
+            }
+            return;
+        }
+        let before = item.trigger;
+        item.trigger.noticed(levels);
+        if item.trigger != before || item.place == Place::Out {
+            self.rewatch(table, index);
+        }
+    }
+
+    fn reported(&mut self, table: &FdTable, index: u32, levels: Events) {
+        let key = self.interest.key(index);
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let before = item.trigger;
+        item.trigger.reported(levels);
+        if item.trigger == before {
+            // Level-triggered: it is ready until the next look says otherwise.
+            self.interest.push_ready(index);
+            return;
+        }
+        if item.trigger.doubt(item.kind).is_some() && !item.doubted {
+            item.doubted = true;
+            self.doubts.push(key);
+        }
+        self.rewatch(table, index);
+    }
+
+    /// Forgets everything: the instance was closed. The numbers that it alone watched are as if never registered.
+    pub fn clear(&mut self, engine: &Engine, instance: &Instance) {
+        for index in self.interest.indices().collect::<Vec<_>>() {
+            self.remove(engine, instance.slot, index);
+        }
+        self.shards.retire_all(engine);
+        instance.notices.take(engine.table).for_each(drop);
+        for (_, fd, file) in std::mem::take(&mut self.gone) {
+            let_go(engine.table, fd, file);
+        }
+        if let Some(sleeper) = self.sleeper.take() {
+            instance.set_leader(None);
+            engine.sleepers.release(sleeper);
+        }
+        *self = Self { look: self.look, ..Self::default() };
+    }
+
+    /// In a child of fork: the set may be on the stack of a thread that is not here, and so may be the watchers.
+    pub fn after_fork(&mut self, instance: &Instance) {
+        // Not freed: the fork may have come out of a signal handler.
+        std::mem::forget(self.set.take());
+        self.led = false;
+        self.sleeper = None;
+        instance.set_leader(None);
+        self.followers.clear();
+        self.shards.forget();
+        for index in 0..self.interest.places() {
+            if let Some(item) = self.interest.get_mut(index) {
+                item.place = Place::Out;
+            }
+        }
+    }
+}
+
+/// The set no longer has the file: its closer need not look for a sleeper.
+fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
+    if let Some(entry) = table.get(fd) {
+        entry.update(|word| {
+            let sole = word.file() == file && word.holder() != Holder::SEVERAL;
+            sole.then(|| {
+                let holder = if word.is(Flags::WATCHED) { word.holder() } else { Holder::NONE };
+                word.without(Flags::HELD).with_holder(holder)
+            })
+        });
+    }
+}
+
+/// Whether an item's notices may not come by its instance's own stack.
+fn is_crowded(table: &FdTable, item: &Item) -> bool {
+    let word = table.word(item.via);
+    word.holder() == Holder::SEVERAL || word.file() != item.file
+}
+
+/// What a hook tells of a descriptor that an edge-triggered item watches.
+pub fn notice(engine: &Engine, fd: RawFd, sign: Sign) {
+    let Some(entry) = engine.table.get(fd) else { return };
+    entry.add_sign(sign);
+    let holder = entry.word().holder();
+    match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
+        Some(instance) => {
+            instance.notices.push(engine.table, fd);
+            instance.alert(engine);
+        }
+        None if holder == Holder::SEVERAL => engine.alert_all(),
+        None => {}
+    }
+}

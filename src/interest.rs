@@ -1,0 +1,351 @@
+//! The interest list of an instance: its items, found by number and by key, and the ready list that runs through them.
+
+use std::os::fd::RawFd;
+
+use syscalls::Errno;
+
+use crate::backend::{Key, Watch};
+use crate::edge::{Backlog, Trigger};
+use crate::events::Events;
+use crate::fdtable::{Evidence, FileId};
+use crate::files::Kind;
+use crate::sleeper::SleeperId;
+use crate::sys::Result;
+
+/// No index.
+const NONE: u32 = u32::MAX;
+
+/// An item that was seen drained this many times in a row is no longer asked for its backlog with each report (0.3 us):
+/// its program reads to the end. The first time that it does not costs one extra edge.
+pub const TRUSTED: u8 = 8;
+
+/// Where an item is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In no set: it has nothing to tell (fired, or out of poll's reach).
+    Out,
+    /// In the instance's own set, the hot one.
+    Hot,
+    /// With a watcher thread.
+    Parked(SleeperId),
+}
+
+/// One registration.
+#[derive(Debug)]
+pub struct Item {
+    /// The number that it was registered by.
+    pub fd: RawFd,
+    /// The number that it is watched by: another one, when `fd` was closed and a duplicate lives.
+    pub via: RawFd,
+    /// The open file.
+    pub file: FileId,
+    /// What kind of file.
+    pub kind: Kind,
+    /// The program's word.
+    pub data: u64,
+    /// When its state is news.
+    pub trigger: Trigger,
+    /// Added with EPOLLEXCLUSIVE.
+    pub exclusive: bool,
+    /// Evidence acted upon.
+    pub seen: Evidence,
+    /// What was queued when input was last reported, where that was asked.
+    pub backlog: Option<Backlog>,
+    /// How often in a row it was seen drained.
+    pub trust: u8,
+    /// In the list of doubts.
+    pub doubted: bool,
+    /// Where it is watched.
+    pub place: Place,
+    /// Its state at the last look, and which look that was.
+    pub levels: Events,
+    /// See `levels`.
+    pub look: u64,
+    serial: u32,
+    next_same: u32,
+    ready: Option<Links>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    before: u32,
+    after: u32,
+}
+
+impl Item {
+    /// A fresh registration of an open file.
+    pub fn new(fd: RawFd, file: FileId, kind: Kind, data: u64, asked: Events) -> Self {
+        Self {
+            fd,
+            via: fd,
+            file,
+            kind,
+            data,
+            trigger: Trigger::new(asked),
+            exclusive: asked.contains(Events::EXCLUSIVE),
+            seen: Evidence::default(),
+            backlog: None,
+            trust: 0,
+            doubted: false,
+            place: Place::Out,
+            levels: Events::empty(),
+            look: 0,
+            serial: 0,
+            next_same: NONE,
+            ready: None,
+        }
+    }
+
+    /// What to watch it for; `None`: nothing.
+    pub fn watch(&self, private: bool) -> Option<Watch> {
+        let mask = self.trigger.watch()?;
+        let whole = self.trigger.whole();
+        let reports_input = mask.intersects(Events::IN | Events::RDNORM);
+        let backlog =
+            self.trigger.is_edge() && reports_input && self.trust < TRUSTED && !private;
+        Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
+    }
+}
+
+/// The items, and the ready list: those that were seen ready, in the order of becoming so.
+#[derive(Default)]
+pub struct Interest {
+    places: Vec<Option<Item>>,
+    /// The serial that the next item of each place gets.
+    serials: Vec<u32>,
+    free: Vec<u32>,
+    /// By number: the first item registered by it.
+    by_fd: Vec<u32>,
+    count: usize,
+    first_ready: Option<u32>,
+    last_ready: Option<u32>,
+    ready: usize,
+}
+
+impl Interest {
+    /// How many items.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The item of a place.
+    pub fn get(&self, index: u32) -> Option<&Item> {
+        self.places.get(index as usize)?.as_ref()
+    }
+
+    /// The item of a place, to change it.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Item> {
+        self.places.get_mut(index as usize)?.as_mut()
+    }
+
+    /// The item of a key, if it still is that one.
+    pub fn by_key(&mut self, key: Key) -> Option<&mut Item> {
+        self.get_mut(key.index).filter(|item| item.serial == key.serial)
+    }
+
+    /// The key of an item.
+    pub fn key(&self, index: u32) -> Key {
+        Key { index, serial: self.get(index).map_or(0, |item| item.serial) }
+    }
+
+    /// The places of all items registered by a number: more than one only after it was closed with duplicates alive
+    /// and opened again.
+    pub fn with_number(&self, fd: RawFd) -> impl Iterator<Item = u32> + '_ {
+        let first = self.by_fd.get(fd as usize).copied().unwrap_or(NONE);
+        std::iter::successors(Some(first), |&index| self.get(index).map(|item| item.next_same))
+            .take_while(|&index| index != NONE)
+    }
+
+    /// The item of a number and an open file.
+    pub fn find(&self, fd: RawFd, file: FileId) -> Option<u32> {
+        self.with_number(fd).find(|&index| self.get(index).is_some_and(|item| item.file == file))
+    }
+
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> u32 {
+        self.places.len() as u32
+    }
+
+    /// The places of all items.
+    pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.places.len() as u32).filter(|&index| self.get(index).is_some())
+    }
+
+    /// Makes room for one more item with this number, and says which key it will have.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn reserve(&mut self, fd: RawFd) -> Result<Key> {
+        let numbers = (fd as usize + 1).saturating_sub(self.by_fd.len());
+        let enough = self.by_fd.try_reserve(numbers).is_ok()
+            && self.places.try_reserve(1).is_ok()
+            && self.serials.try_reserve(1).is_ok()
+            && self.free.try_reserve(self.places.len() + 1 - self.free.len()).is_ok();
+        if !enough {
+            return Err(Errno::ENOMEM);
+        }
+        let index = self.free.last().copied().unwrap_or(self.places.len() as u32);
+        Ok(Key { index, serial: self.serials.get(index as usize).copied().unwrap_or(0) })
+    }
+
+    /// Adds an item; [`Interest::reserve`] made room. Gives its place.
+    pub fn insert(&mut self, mut item: Item) -> u32 {
+        let fd = item.fd as usize;
+        if self.by_fd.len() <= fd {
+            self.by_fd.resize(fd + 1, NONE);
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.serials.push(0);
+            self.places.len() as u32 - 1
+        });
+        item.serial = self.serials[index as usize];
+        item.next_same = std::mem::replace(&mut self.by_fd[fd], index);
+        self.places[index as usize] = Some(item);
+        self.count += 1;
+        index
+    }
+
+    /// Takes an item out, of the ready list too.
+    pub fn remove(&mut self, index: u32) -> Option<Item> {
+        self.unready(index);
+        let item = self.places.get_mut(index as usize)?.take()?;
+        self.serials[index as usize] = item.serial.wrapping_add(1);
+        self.free.push(index);
+        self.count -= 1;
+        let before = self
+            .with_number(item.fd)
+            .find(|&other| self.get(other).is_some_and(|other| other.next_same == index));
+        match before.and_then(|before| self.get_mut(before)) {
+            Some(before) => before.next_same = item.next_same,
+            None => self.by_fd[item.fd as usize] = item.next_same,
+        }
+        Some(item)
+    }
+
+    /// How many items stand in the ready list.
+    pub fn ready_len(&self) -> usize {
+        self.ready
+    }
+
+    /// Whether an item stands in the ready list.
+    pub fn is_ready(&self, index: u32) -> bool {
+        self.get(index).is_some_and(|item| item.ready.is_some())
+    }
+
+    /// Puts an item at the end of the ready list, unless it stands there already.
+    pub fn push_ready(&mut self, index: u32) {
+        let last = self.last_ready;
+        let Some(item) = self.get_mut(index) else { return };
+        if item.ready.is_some() {
+            return;
+        }
+        item.ready = Some(Links { before: last.unwrap_or(NONE), after: NONE });
+        match last {
+            Some(last) => self.link(last, |links| links.after = index),
+            None => self.first_ready = Some(index),
+        }
+        self.last_ready = Some(index);
+        self.ready += 1;
+    }
+
+    /// Puts an item back at the front of the ready list: its report could not be written.
+    pub fn push_ready_front(&mut self, index: u32) {
+        let first = self.first_ready;
+        let Some(item) = self.get_mut(index) else { return };
+        if item.ready.is_some() {
+            return;
+        }
+        item.ready = Some(Links { before: NONE, after: first.unwrap_or(NONE) });
+        match first {
+            Some(first) => self.link(first, |links| links.before = index),
+            None => self.last_ready = Some(index),
+        }
+        self.first_ready = Some(index);
+        self.ready += 1;
+    }
+
+    /// Takes the first of the ready list.
+    pub fn pop_ready(&mut self) -> Option<u32> {
+        let index = self.first_ready?;
+        self.unready(index);
+        Some(index)
+    }
+
+    /// Takes an item off the ready list, wherever it stands.
+    pub fn unready(&mut self, index: u32) {
+        let Some(links) = self.get_mut(index).and_then(|item| item.ready.take()) else { return };
+        let known = |index: u32| (index != NONE).then_some(index);
+        match known(links.before) {
+            Some(before) => self.link(before, |other| other.after = links.after),
+            None => self.first_ready = known(links.after),
+        }
+        match known(links.after) {
+            Some(after) => self.link(after, |other| other.before = links.before),
+            None => self.last_ready = known(links.before),
+        }
+        self.ready -= 1;
+    }
+
+    fn link(&mut self, index: u32, change: impl FnOnce(&mut Links)) {
+        if let Some(links) = self.get_mut(index).and_then(|item| item.ready.as_mut()) {
+            change(links);
+        }
+    }
+
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(list: &mut Interest, fd: RawFd) -> u32 {
+        list.reserve(fd).unwrap();
+        list.insert(Item::new(fd, FileId::UNKNOWN, Kind::Other, fd as u64, Events::IN))
+    }
+
+    fn drain(list: &mut Interest) -> Vec<RawFd> {
+        std::iter::from_fn(|| list.pop_ready().map(|index| list.get(index).unwrap().fd)).collect()
+    }
+
+    #[test]
+    fn the_ready_list_is_a_queue_with_unlinking() {
+        let mut list = Interest::default();
+        let items: Vec<u32> = (0..5).map(|fd| add(&mut list, fd)).collect();
+        for &index in items.iter().chain(&items) {
+            list.push_ready(index);
+        }
+        assert_eq!(list.ready_len(), 5);
+        list.unready(items[0]);
+        list.unready(items[2]);
+        list.remove(items[4]);
+        assert_eq!(drain(&mut list), [1, 3]);
+        list.push_ready(items[0]);
+        list.push_ready_front(items[1]);
+        assert_eq!(drain(&mut list), [1, 0]);
+        assert_eq!(list.ready_len(), 0);
+    }
+
+    #[test]
+    fn a_key_names_one_item_only() {
+        let mut list = Interest::default();
+        let index = add(&mut list, 7);
+        let key = list.key(index);
+        list.remove(index);
+        assert_eq!(add(&mut list, 8), index, "the place is used again");
+        assert!(list.by_key(key).is_none());
+        assert_eq!(list.find(7, FileId::UNKNOWN), None);
+        assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn a_number_may_have_several_items() {
+        let mut list = Interest::default();
+        let items: Vec<u32> = (0..3).map(|_| add(&mut list, 4)).collect();
+        list.remove(items[1]);
+        assert_eq!(list.with_number(4).collect::<Vec<_>>(), [items[2], items[0]]);
+        list.remove(items[2]);
+        list.remove(items[0]);
+        assert_eq!(list.with_number(4).count(), 0);
+    }
+}

@@ -1,0 +1,60 @@
+//! epoll in user space, over poll(2): the engine, as a plain library.
+//!
+//! The interposed functions are in `shim/`; here is nothing of libc's symbols and no global. Read first: `edge.rs`, how
+//! an edge is found over poll(2); then `wait.rs`, the way of one event; `sleeper.rs`, how close() gets a file out of
+//! somebody's poll.
+//!
+//! # The house
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | [`engine`] | all instances of a process; the checks of epoll_ctl; close, dup and fork |
+//! | [`instance`] | one instance: its items, what the hooks noticed, collect and deliver |
+//! | [`interest`] | the interest list and the ready list |
+//! | [`edge`] | when a state is news: pure |
+//! | [`wait`] | leader and followers |
+//! | [`observe`] | looking from outside: poll on an instance, nesting |
+//! | [`park`] | watcher threads for idle descriptors |
+//! | [`sleeper`] | who is in poll(2), waking and ejecting |
+//! | [`backend`] | the set that a leader sleeps on: the contract, and poll(2)'s |
+//! | [`fdtable`], [`notice`] | what the hooks say, without locks |
+//! | [`files`] | kinds of files |
+//! | [`hidden`] | the library's own descriptors |
+//! | [`sys`] | system calls, the lock: all unsafe code |
+//!
+//! # Lock order
+//!
+//! One tree; who holds a lock takes only locks below it. Nothing is held while sleeping, or while another instance's
+//! lock is taken: instances that are nested are looked at one after the other.
+//!
+//! ```text
+//! Engine::registry       which slots are in use
+//! └─ Engine::nesting     instances in instances, while one is added
+//!    └─ Instance::inner  items, ready list, set
+//!       └─ Shard::mail   letters to a watcher thread
+//! ```
+//!
+//! The table of descriptors, the stacks of notices and the sleepers have no locks: hooks use them in signal handlers
+//! and between fork and exec.
+
+pub mod backend;
+mod decimal;
+pub mod edge;
+pub mod engine;
+pub mod events;
+pub mod fdtable;
+pub mod files;
+pub mod hidden;
+pub mod instance;
+pub mod interest;
+pub mod notice;
+pub mod observe;
+pub mod park;
+pub mod sleeper;
+pub mod sys;
+pub mod wait;
+
+pub use engine::Engine;
+pub use events::{Event, Events};
+pub use fdtable::FdTable;
+pub use syscalls::Errno;

@@ -1,0 +1,282 @@
+//! Looking at instances from outside: poll(2) on an epoll descriptor, an instance in another one, and a wait that only
+//! looks while another thread leads.
+//!
+//! All of these ask at the call, not what was remembered: the caller polls what the instance's items watch, itself. So
+//! nobody has to keep an epoll descriptor's readiness up to date, and no thread is needed (docs/adr/0004). The price is
+//! an array that is built for each look, which is why a plain wait does not go this way.
+
+use std::os::fd::RawFd;
+
+use libc::pollfd;
+use syscalls::Errno;
+
+use crate::backend::{Hit, Key, Sleep, Watch, poll};
+use crate::engine::Engine;
+use crate::events::Events;
+use crate::fdtable::Flags;
+use crate::instance::{Delivered, Instance, Sink};
+use crate::sleeper::Sleeper;
+use crate::sys::{self, Result};
+use crate::wait::{Wait, nap};
+
+/// How deep instances may be nested: the kernel's EP_MAX_NESTS.
+const MAX_NESTS: u32 = 4;
+
+/// What an epoll descriptor reports when a wait on it would return something.
+const READABLE: Events = Events::IN.union(Events::RDNORM);
+
+/// What to sleep on.
+#[derive(Default)]
+struct View {
+    fds: Vec<pollfd>,
+    /// Something in it has to be asked again while asleep.
+    ticking: bool,
+}
+
+impl Wait<'_, '_> {
+    /// Waits by looking: for an instance with others in it, or without sleeping beside a leader.
+    pub(crate) fn observe(&mut self) -> Result<usize> {
+        let (engine, instance) = (self.engine, self.instance);
+        engine.as_observer(|sleeper| {
+            loop {
+                let inside = sleeper.enter();
+                let delivered = engine.deliver_from(instance, self.max, self.sink);
+                if delivered.count > 0 {
+                    return Ok(delivered.count);
+                }
+                if delivered.fault {
+                    return Err(Errno::EFAULT);
+                }
+                if self.sleep.is_over() {
+                    return self.last_word.map_or(Ok(0), Err);
+                }
+                let mut view = View::default();
+                engine.gather(instance, false, 0, &mut view);
+                if engine.cancels() != self.cancels {
+                    return Err(Errno::ECANCELED);
+                }
+                let slept = view.sleep(sleeper, &mut self.sleep);
+                drop(inside);
+                self.last_word = sleeper.awake(slept, &mut self.sleep)?;
+            }
+        })
+    }
+}
+
+impl Engine {
+    /// poll(2) over descriptors of which some are instances.
+    ///
+    /// # Errors
+    /// EINTR, ENOMEM, EINVAL; ECANCELED as [`Engine::wait`].
+    pub fn poll(
+        &'static self,
+        fds: &mut [pollfd],
+        sleep: &mut Sleep,
+        cancels: u32,
+    ) -> Result<usize> {
+        let mut last_word = None;
+        self.as_observer(|sleeper| {
+            loop {
+                let inside = sleeper.enter();
+                let count = self.look_at(fds)?;
+                if count > 0 {
+                    return Ok(count);
+                }
+                if sleep.is_over() {
+                    return last_word.map_or(Ok(0), Err);
+                }
+                let mut view = View::default();
+                for polled in fds.iter() {
+                    match self.instance(polled.fd) {
+                        Some(held) if polled.events & READABLE.to_poll() != 0 => {
+                            self.gather(held.instance(), false, 0, &mut view);
+                        }
+                        Some(_) => {}
+                        None => view.fds.push(pollfd { revents: 0, ..*polled }),
+                    }
+                }
+                if self.cancels() != cancels {
+                    return Err(Errno::ECANCELED);
+                }
+                let slept = view.sleep(sleeper, sleep);
+                drop(inside);
+                last_word = sleeper.awake(slept, sleep)?;
+            }
+        })
+    }
+
+    /// poll(2) without sleeping.
+    fn look_at(&'static self, fds: &mut [pollfd]) -> Result<usize> {
+        let mut plain: Vec<pollfd> = fds.to_vec();
+        for polled in &mut plain {
+            let word = self.table.word(polled.fd);
+            if word.is(Flags::EPOLL) {
+                polled.fd = -1;
+            }
+        }
+        let mut none = Sleep::NONE;
+        sys::ppoll(&mut plain, none.timeout.as_mut(), None)?;
+        for (polled, plain) in fds.iter_mut().zip(&plain) {
+            polled.revents = plain.revents;
+            if let Some(held) = self.instance(polled.fd) {
+                let ready = self.is_ready(held.instance(), 0);
+                polled.revents = if ready { polled.events & READABLE.to_poll() } else { 0 };
+            }
+        }
+        Ok(fds.iter().filter(|polled| polled.revents != 0).count())
+    }
+
+    /// Whether a wait on an instance would return something now.
+    pub fn is_ready(&'static self, instance: &Instance, depth: u32) -> bool {
+        let hits = self.look_inside(instance, depth);
+        instance.inner.lock().would_deliver(self, instance.slot, &hits)
+    }
+
+    fn deliver_from(&'static self, instance: &Instance, max: usize, sink: &mut Sink<'_>) -> Delivered {
+        let hits = self.look_inside(instance, 0);
+        instance.inner.lock().deliver(self, instance.slot, &hits, max, sink)
+    }
+
+    /// Looks once at all items of an instance.
+    fn look_inside(&'static self, instance: &Instance, depth: u32) -> Vec<Hit> {
+        let mut hits = Vec::new();
+        let mut inner = instance.inner.lock();
+        inner.take_notices(self, instance);
+        inner.resolve_doubts(self, &mut hits);
+        let watches: Vec<(Key, Watch)> = inner.watches().collect();
+        let nested = inner.nested.clone();
+        drop(inner);
+
+        poll::look(self.table, &watches, &mut hits);
+        for child in nested {
+            if depth > MAX_NESTS {
+                break;
+            }
+            let Some(inside) = self.instance_in(child.slot) else { continue };
+            let ready = self.is_ready(inside, depth + 1);
+            let stirs = inside.inner.lock().stirs;
+            instance.inner.lock().child_seen(child.key, stirs);
+            let levels = if ready { READABLE } else { Events::empty() };
+            hits.push(Hit { key: child.key, levels: Some(levels), backlog: None });
+        }
+        hits
+    }
+
+    /// Adds to a view what may make an instance ready. `mute`: it was reported as ready, edge-triggered, so what made
+    /// it so is left out.
+    fn gather(&'static self, instance: &Instance, mute: bool, depth: u32, view: &mut View) {
+        let inner = instance.inner.lock();
+        view.ticking |= mute || !inner.doubts.is_empty();
+        for (key, watch) in inner.watches() {
+            if !(mute && inner.interest.is_ready(key.index)) {
+                let events = watch.mask.to_poll();
+                view.fds.push(pollfd { fd: watch.fd, events, revents: 0 });
+            }
+        }
+        let nested: Vec<(u16, bool)> = inner
+            .nested
+            .iter()
+            .filter_map(|child| {
+                let trigger = &inner.interest.get(child.key.index)?.trigger;
+                let armed = trigger.watch()?.intersects(READABLE);
+                Some((child.slot, !armed))
+            })
+            .collect();
+        drop(inner);
+        for (slot, muted) in nested {
+            if let Some(child) = self.instance_in(slot)
+                && depth <= MAX_NESTS
+            {
+                self.gather(child, mute || muted, depth + 1, view);
+            }
+        }
+    }
+
+    /// Runs with a sleeper that may hold files of any instance.
+    fn as_observer<T>(&self, run: impl FnOnce(&Sleeper) -> Result<T>) -> Result<T> {
+        let id = self.sleepers.acquire()?;
+        let sleeper = self.sleepers.get(id).ok_or(Errno::EAGAIN)?;
+        self.sleepers.observe(id);
+        let result = run(sleeper);
+        self.sleepers.release(id);
+        result
+    }
+
+    /// Whether an instance may be put into another one. The caller holds the nesting lock.
+    ///
+    /// # Errors
+    /// ELOOP when that closed a circle or went too deep.
+    pub(crate) fn check_nesting(&self, outer: &Instance, inner: RawFd) -> Result<()> {
+        let slot = self.table.get(inner).and_then(|entry| entry.slot_of_epoll());
+        let Some(slot) = slot else { return Ok(()) };
+        let below = self.depth_below(slot, outer.slot, 0);
+        if below > MAX_NESTS || below + 1 + self.depth_above(outer.slot, 0) > MAX_NESTS {
+            return Err(Errno::ELOOP);
+        }
+        Ok(())
+    }
+
+    fn depth_below(&self, slot: u16, into: u16, depth: u32) -> u32 {
+        if slot == into || depth > MAX_NESTS {
+            return MAX_NESTS + 1;
+        }
+        let children = self.children(slot);
+        children.iter().map(|&child| self.depth_below(child, into, depth + 1) + 1).max().unwrap_or(0)
+    }
+
+    fn depth_above(&self, slot: u16, depth: u32) -> u32 {
+        if depth > MAX_NESTS {
+            return depth;
+        }
+        let parents = self.registered_instances().map(|instance| instance.slot);
+        parents
+            .filter(|&parent| self.children(parent).contains(&slot))
+            .map(|parent| self.depth_above(parent, depth + 1) + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn children(&self, slot: u16) -> Vec<u16> {
+        self.instance_in(slot)
+            .map(|instance| instance.inner.lock().nested.iter().map(|child| child.slot).collect())
+            .unwrap_or_default()
+    }
+}
+
+impl View {
+    fn sleep(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<usize> {
+        self.fds.push(pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 });
+        let mut nap = nap(sleep, self.ticking || sleeper.wake_fd() < 0);
+        let given = nap.timeout;
+        let slept = sys::ppoll(&mut self.fds, nap.timeout.as_mut(), nap.mask.as_ref());
+        sleep.spend(given, nap.timeout);
+        slept
+    }
+}
+
+impl Sleeper {
+    /// After an observer's sleep: a signal ends the wait, but what is ready goes first, so it is looked for once more.
+    fn awake(&self, slept: Result<usize>, sleep: &mut Sleep) -> Result<Option<Errno>> {
+        self.settle();
+        match slept {
+            Ok(_) => Ok(None),
+            Err(Errno::EINTR) => {
+                *sleep = Sleep::NONE;
+                Ok(Some(Errno::EINTR))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An instance among the items of another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// The item.
+    pub key: Key,
+    /// The instance.
+    pub slot: u16,
+    /// How often it had stirred when it was last looked at.
+    pub stirs: u64,
+}
+

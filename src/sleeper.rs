@@ -1,0 +1,285 @@
+//! Those who sleep in poll(2), and how to get them out of it.
+//!
+//! A thread that sleeps in poll(2) holds every file of its set open: close() by another thread returns, but the peer
+//! sees no end-of-file and the port cannot be bound again until that poll ends. So each sleeper shows by its *epoch*
+//! whether it is inside (odd) or outside (even) a stretch in which it makes system calls on the program's descriptors,
+//! and has a *wake-up eventfd* in its set. [`Sleepers::eject`] kicks it and waits for the epoch to move.
+//!
+//! The races, each closed by a store that is followed by a load on either side (all sequentially consistent):
+//!
+//! - a number is closed while its watcher goes to sleep: the closer clears the number's word, then reads the epoch; the
+//!   sleeper makes its epoch odd, then looks for what was noticed. One of them sees the other.
+//! - a change is made while the leader goes to sleep: the same, with [`Instance::attention`](crate::instance).
+//!
+//! A kick is remembered (`kicked`) until the sleeper takes it: however many there are, one write wakes it.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+
+use once_cell::race::OnceBox;
+use syscalls::Errno;
+
+use crate::fdtable::FdTable;
+use crate::hidden;
+use crate::sys;
+
+/// Sleepers are made in chunks, and never freed: who holds an index may look at it at any time.
+const CHUNK: usize = 64;
+const CHUNKS: usize = 256;
+
+/// The index of a sleeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SleeperId(pub(crate) u32);
+
+/// One that sleeps: the leader of an instance, a follower, an observer or a watcher thread.
+pub struct Sleeper {
+    /// Odd: inside poll(2), or about to be.
+    epoch: AtomicU32,
+    /// How many wait for the epoch to move.
+    ejectors: AtomicU32,
+    kicked: AtomicBool,
+    taken: AtomicBool,
+    /// Whether it may hold files of any instance.
+    observer: AtomicBool,
+    /// -1: none yet.
+    wake_fd: AtomicI32,
+    /// The thread inside, by its token.
+    thread: AtomicUsize,
+}
+
+impl Sleeper {
+    fn new() -> Self {
+        Self {
+            epoch: AtomicU32::new(0),
+            ejectors: AtomicU32::new(0),
+            kicked: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
+            observer: AtomicBool::new(false),
+            wake_fd: AtomicI32::new(-1),
+            thread: AtomicUsize::new(0),
+        }
+    }
+
+    /// Readable when the sleeper was kicked; -1 where no descriptor could be had.
+    pub fn wake_fd(&self) -> RawFd {
+        self.wake_fd.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is in poll(2), or about to be.
+    pub fn is_inside(&self) -> bool {
+        self.epoch.load(Ordering::SeqCst) & 1 == 1
+    }
+
+    /// Wakes it, now or when it next sleeps. Safe in a signal handler.
+    pub fn kick(&self) {
+        if !self.kicked.swap(true, Ordering::SeqCst) {
+            sys::eventfd_signal(self.wake_fd());
+        }
+    }
+
+    /// Takes the kick back, after the sleep that it ended, and before the caller looks for what it was about. A kicker
+    /// that finds the flag still set need not write, for that look comes after; one that has set it and writes late
+    /// ends the next sleep for nothing, which does no harm.
+    pub fn settle(&self) {
+        sys::eventfd_reset(self.wake_fd());
+        self.kicked.store(false, Ordering::SeqCst);
+    }
+
+    /// Opens a stretch in which the caller uses descriptors of the program.
+    pub fn enter(&self) -> Inside<'_> {
+        self.thread.store(sys::thread_token(), Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        Inside(self)
+    }
+
+    fn leave(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        if self.ejectors.load(Ordering::SeqCst) != 0 {
+            sys::futex_wake(&self.epoch, i32::MAX);
+        }
+    }
+
+    /// Returns when it is outside, kicking it out if need be.
+    fn eject(&self) {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        // A signal handler that closes a descriptor may have interrupted this very thread's poll: it has left it.
+        if epoch & 1 == 0 || self.thread.load(Ordering::SeqCst) == sys::thread_token() {
+            return;
+        }
+        self.ejectors.fetch_add(1, Ordering::SeqCst);
+        self.kick();
+        while self.epoch.load(Ordering::SeqCst) == epoch {
+            sys::futex_wait(&self.epoch, epoch);
+        }
+        self.ejectors.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The stretch that [`Sleeper::enter`] opened; it ends by dropping.
+pub struct Inside<'a>(&'a Sleeper);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// All sleepers of an engine.
+pub struct Sleepers {
+    table: &'static FdTable,
+    chunks: Box<[OnceBox<[Sleeper; CHUNK]>; CHUNKS]>,
+    /// One past the highest index in use so far.
+    high: AtomicU32,
+    observers: AtomicU32,
+}
+
+impl Sleepers {
+    pub(crate) fn new(table: &'static FdTable) -> Self {
+        Self {
+            table,
+            chunks: Box::new([const { OnceBox::new() }; CHUNKS]),
+            high: AtomicU32::new(0),
+            observers: AtomicU32::new(0),
+        }
+    }
+
+    /// The sleeper of an index.
+    pub fn get(&self, id: SleeperId) -> Option<&Sleeper> {
+        let index = id.0 as usize;
+        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+    }
+
+    /// Gives a sleeper its wake-up descriptor, if it has none and one can be had. Without, it cannot be kicked: it must
+    /// look around by itself (and who ejects it waits for that).
+    pub fn equip(&self, sleeper: &Sleeper) {
+        if sleeper.wake_fd() < 0
+            && let Ok(fd) = hidden::eventfd(self.table)
+        {
+            sleeper.wake_fd.store(fd, Ordering::SeqCst);
+        }
+    }
+
+    /// A sleeper of the caller's own.
+    ///
+    /// # Errors
+    /// EAGAIN when 16,384 sleep already.
+    pub fn acquire(&self) -> sys::Result<SleeperId> {
+        for index in 0..(CHUNKS * CHUNK) {
+            let chunk = &self.chunks[index / CHUNK];
+            let sleepers = chunk.get_or_init(|| Box::new([const { () }; CHUNK].map(|()| Sleeper::new())));
+            let sleeper = &sleepers[index % CHUNK];
+            if sleeper.taken.load(Ordering::Relaxed) || sleeper.taken.swap(true, Ordering::SeqCst) {
+                continue;
+            }
+            self.equip(sleeper);
+            self.high.fetch_max(index as u32 + 1, Ordering::SeqCst);
+            return Ok(SleeperId(index as u32));
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Gives a sleeper back; its descriptor stays with it for the next one.
+    pub fn release(&self, id: SleeperId) {
+        let Some(sleeper) = self.get(id) else { return };
+        if sleeper.kicked.load(Ordering::SeqCst) {
+            sleeper.settle();
+        }
+        if sleeper.observer.swap(false, Ordering::SeqCst) {
+            self.observers.fetch_sub(1, Ordering::SeqCst);
+        }
+        sleeper.taken.store(false, Ordering::SeqCst);
+    }
+
+    /// Marks a sleeper as one that may hold files of any instance.
+    pub fn observe(&self, id: SleeperId) {
+        let Some(sleeper) = self.get(id) else { return };
+        if !sleeper.observer.swap(true, Ordering::SeqCst) {
+            self.observers.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Wakes a sleeper.
+    pub fn kick(&self, id: SleeperId) {
+        if let Some(sleeper) = self.get(id) {
+            sleeper.kick();
+        }
+    }
+
+    /// Wakes a sleeper if it is inside. What it must know has been stored before.
+    pub fn kick_inside(&self, id: SleeperId) {
+        if let Some(sleeper) = self.get(id)
+            && sleeper.is_inside()
+        {
+            sleeper.kick();
+        }
+    }
+
+    /// Returns when the sleeper holds no file that was closed before the call.
+    pub fn eject(&self, id: SleeperId) {
+        if let Some(sleeper) = self.get(id) {
+            sleeper.eject();
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Sleeper> {
+        (0..self.high.load(Ordering::SeqCst)).filter_map(|index| self.get(SleeperId(index)))
+    }
+
+    /// Wakes all who sleep over several instances.
+    pub fn kick_observers(&self) {
+        if self.observers.load(Ordering::SeqCst) != 0 {
+            let observes = |sleeper: &&Sleeper| sleeper.observer.load(Ordering::SeqCst);
+            self.all().filter(observes).for_each(Sleeper::kick);
+        }
+    }
+
+    /// Ejects all who sleep over several instances.
+    pub fn eject_observers(&self) {
+        if self.observers.load(Ordering::SeqCst) != 0 {
+            let observes = |sleeper: &&Sleeper| sleeper.observer.load(Ordering::SeqCst);
+            self.all().filter(observes).for_each(Sleeper::eject);
+        }
+    }
+
+    /// Wakes everybody: a thread among them may have been cancelled.
+    pub fn kick_all(&self) {
+        let taken = |sleeper: &&Sleeper| sleeper.taken.load(Ordering::SeqCst);
+        self.all().filter(taken).for_each(Sleeper::kick);
+    }
+
+    /// Ejects everybody.
+    pub fn eject_all(&self) {
+        self.all().for_each(Sleeper::eject);
+    }
+
+    /// The program takes the number of a wake-up descriptor: the file goes on by another one. Who sleeps on it sleeps
+    /// on the file.
+    pub(crate) fn move_wake_fd(&self, fd: RawFd) {
+        let Some(sleeper) = self.all().find(|sleeper| sleeper.wake_fd() == fd) else { return };
+        let moved = hidden::duplicate(self.table, fd).unwrap_or(-1);
+        sleeper.wake_fd.store(moved, Ordering::SeqCst);
+        sleeper.kick();
+        hidden::forget(self.table, fd);
+    }
+
+    /// In a child of fork: the other threads are not here, and the wake-up descriptors are the parent's open files.
+    pub(crate) fn after_fork(&self) {
+        for sleeper in self.all() {
+            let fd = sleeper.wake_fd.swap(-1, Ordering::SeqCst);
+            if fd >= 0 {
+                hidden::close(self.table, fd);
+            }
+            sleeper.kicked.store(false, Ordering::SeqCst);
+            sleeper.ejectors.store(0, Ordering::SeqCst);
+            sleeper.observer.store(false, Ordering::SeqCst);
+            // A handler that forked out of its own poll goes back there and leaves it in good order.
+            let here = sleeper.thread.load(Ordering::SeqCst) == sys::thread_token();
+            if !(sleeper.is_inside() && here) {
+                let epoch = sleeper.epoch.load(Ordering::SeqCst);
+                sleeper.epoch.store(epoch.next_multiple_of(2), Ordering::SeqCst);
+                sleeper.taken.store(false, Ordering::SeqCst);
+            }
+        }
+        self.observers.store(0, Ordering::SeqCst);
+    }
+}

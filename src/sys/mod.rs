@@ -1,0 +1,375 @@
+//! The system calls that the engine makes, and nothing else: with `sys/lock.rs` the only unsafe code of the engine.
+//!
+//! They are made directly, never through libc's symbols: those are the ones that the preload library interposes, and
+//! the engine must not fall into its own hooks.
+#![allow(unsafe_code)]
+
+pub mod lock;
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+use std::sync::atomic::AtomicU32;
+
+use libc::{c_int, pollfd, timespec};
+use syscalls::{Errno, Sysno, syscall};
+
+/// What a call of the engine gives: a value, or the errno that the program will see.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// A process-wide invariant of Linux on all architectures served: the kernel's sigset_t has 64 bits.
+pub const SIGSET_BYTES: usize = 8;
+
+/// ppoll(2). `timeout` is updated to what is left of it, as the raw system call does; `None` sleeps for ever.
+///
+/// # Errors
+/// EINTR when a signal handler ran, EINVAL when there are more descriptors than RLIMIT_NOFILE, ENOMEM.
+pub fn ppoll(
+    fds: &mut [pollfd],
+    timeout: Option<&mut timespec>,
+    mask: Option<&u64>,
+) -> Result<usize> {
+    let timeout = timeout.map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the slice, the timespec and the mask are exclusively borrowed or read-only for the whole call, and the
+    // sizes given are theirs.
+    unsafe { syscall!(Sysno::ppoll, fds.as_mut_ptr(), fds.len(), timeout, mask, SIGSET_BYTES) }
+}
+
+/// eventfd2(2) with the counter 0.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENODEV, ENOMEM.
+pub fn eventfd(flags: c_int) -> Result<RawFd> {
+    // SAFETY: no pointers.
+    unsafe { syscall!(Sysno::eventfd2, 0, flags) }.map(as_fd)
+}
+
+/// Adds one to an eventfd. Errors are of no use to anybody: a full counter is readable all the same.
+pub fn eventfd_signal(fd: RawFd) {
+    let one = 1u64;
+    // SAFETY: eight readable bytes.
+    let _ = unsafe { syscall!(Sysno::write, fd, &raw const one, 8) };
+}
+
+/// Sets a non-blocking eventfd back to 0.
+pub fn eventfd_reset(fd: RawFd) {
+    let mut count = 0u64;
+    // SAFETY: eight writable bytes.
+    let _ = unsafe { syscall!(Sysno::read, fd, &raw mut count, 8) };
+}
+
+/// close(2), past every hook.
+pub fn close(fd: RawFd) {
+    // SAFETY: no pointers; the callers own the number.
+    let _ = unsafe { syscall!(Sysno::close, fd) };
+}
+
+fn fcntl(fd: RawFd, cmd: c_int, arg: usize) -> Result<usize> {
+    // SAFETY: only commands without a pointer are used in this file.
+    unsafe { syscall!(Sysno::fcntl, fd, cmd, arg) }
+}
+
+/// A duplicate of `fd`, close-on-exec, with the lowest free number from `from` on.
+///
+/// # Errors
+/// EBADF, EMFILE, EINVAL when `from` is past RLIMIT_NOFILE.
+pub fn dup_from(fd: RawFd, from: RawFd) -> Result<RawFd> {
+    fcntl(fd, libc::F_DUPFD_CLOEXEC, from as usize).map(as_fd)
+}
+
+/// Whether `fd` is open, and for more than its path: what epoll_ctl and epoll_wait answer EBADF to.
+///
+/// # Errors
+/// EBADF.
+pub fn check_open(fd: RawFd) -> Result<()> {
+    if status_flags(fd)? & libc::O_PATH != 0 {
+        return Err(Errno::EBADF);
+    }
+    Ok(())
+}
+
+/// The file status flags (fcntl F_GETFL).
+///
+/// # Errors
+/// EBADF.
+pub fn status_flags(fd: RawFd) -> Result<c_int> {
+    fcntl(fd, libc::F_GETFL, 0).map(|flags| flags as c_int)
+}
+
+/// What poll(2) reports of one descriptor at this moment, of the bits asked for and those that cannot be masked.
+pub fn levels_now(fd: RawFd, events: i16) -> i16 {
+    let mut set = [pollfd { fd, events, revents: 0 }];
+    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+    match ppoll(&mut set, Some(&mut zero), None) {
+        Ok(_) => set[0].revents,
+        Err(_) => 0,
+    }
+}
+
+/// fstat(2): the file's mode and, for a device, its number.
+///
+/// # Errors
+/// EBADF.
+pub fn fstat(fd: RawFd) -> Result<libc::stat> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the kernel writes one struct stat, whose layout on this architecture is libc's.
+    unsafe { syscall!(Sysno::fstat, fd, stat.as_mut_ptr())? };
+    // SAFETY: written by the kernel, and all-zero before.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// The magic number of the file system that holds `fd`.
+///
+/// # Errors
+/// EBADF, EIO, ENOSYS.
+pub fn fs_type(fd: RawFd) -> Result<i64> {
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the kernel writes one struct statfs, whose layout on this architecture is libc's.
+    unsafe { syscall!(Sysno::fstatfs, fd, stat.as_mut_ptr())? };
+    // SAFETY: written by the kernel, and all-zero before.
+    Ok(unsafe { stat.assume_init() }.f_type)
+}
+
+/// The text of a symbolic link, cut at 64 bytes.
+///
+/// # Errors
+/// Those of readlink(2).
+pub fn read_link(path: &CStr, text: &mut [u8; 64]) -> Result<usize> {
+    // SAFETY: a terminated path, and 64 writable bytes.
+    unsafe { syscall!(Sysno::readlinkat, libc::AT_FDCWD, path.as_ptr(), text.as_mut_ptr(), 64) }
+}
+
+/// The beginning of a file, cut at the length of `text`.
+///
+/// # Errors
+/// Those of open(2) and read(2).
+pub fn read_file(path: &CStr, text: &mut [u8]) -> Result<usize> {
+    // SAFETY: a terminated path.
+    let fd = unsafe {
+        syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
+    }
+    .map(as_fd)?;
+    // SAFETY: writable bytes of that length.
+    let got = unsafe { syscall!(Sysno::read, fd, text.as_mut_ptr(), text.len()) };
+    close(fd);
+    got
+}
+
+/// An option of a socket that is an int.
+///
+/// # Errors
+/// EBADF, ENOTSOCK, ENOPROTOOPT.
+pub fn socket_option(fd: RawFd, option: c_int) -> Result<c_int> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: one writable int, and its length.
+    unsafe {
+        syscall!(Sysno::getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut len)?
+    };
+    Ok(value)
+}
+
+/// Bytes queued for reading (ioctl FIONREAD).
+///
+/// # Errors
+/// EBADF, ENOTTY or EINVAL when the file does not count them.
+pub fn bytes_readable(fd: RawFd) -> Result<u32> {
+    let mut count: c_int = 0;
+    // SAFETY: one writable int.
+    unsafe { syscall!(Sysno::ioctl, fd, libc::FIONREAD, &raw mut count)? };
+    Ok(count as u32)
+}
+
+/// Memory that a socket's receive queue takes (SO_MEMINFO), which grows with each datagram that FIONREAD does not show.
+///
+/// # Errors
+/// EBADF, ENOTSOCK, ENOPROTOOPT.
+pub fn receive_memory(fd: RawFd) -> Result<u32> {
+    const SO_MEMINFO: c_int = 55;
+    let mut info = [0u32; 9];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: nine writable words, and their length.
+    unsafe {
+        syscall!(
+            Sysno::getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            info.as_mut_ptr(),
+            &raw mut len
+        )?
+    };
+    Ok(info[0])
+}
+
+/// Connections that wait to be accepted on a TCP listener (TCP_INFO's tcpi_unacked).
+///
+/// # Errors
+/// EBADF, ENOTSOCK, ENOPROTOOPT.
+pub fn tcp_backlog(fd: RawFd) -> Result<u32> {
+    const UNACKED: usize = 6; // word of struct tcp_info: after eight bytes and four words
+    let mut info = [0u32; 32];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: 32 writable words, and their length.
+    unsafe {
+        syscall!(
+            Sysno::getsockopt,
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr(),
+            &raw mut len
+        )?
+    };
+    Ok(info[UNACKED])
+}
+
+/// Sleeps until `word` is no longer `value`, or somebody wakes it, or for no reason.
+pub fn futex_wait(word: &AtomicU32, value: u32) {
+    // SAFETY: an aligned word that lives as long as the borrow; no timeout.
+    let _ = unsafe {
+        syscall!(
+            Sysno::futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            value,
+            0
+        )
+    };
+}
+
+/// Wakes up to `count` of those who sleep in [`futex_wait`] on `word`.
+pub fn futex_wake(word: &AtomicU32, count: c_int) {
+    // SAFETY: only the address is used.
+    let _ = unsafe {
+        syscall!(Sysno::futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count)
+    };
+}
+
+/// The process' id, asked of the kernel: a vfork child must not be told its parent's.
+pub fn getpid() -> u32 {
+    // SAFETY: no arguments; it cannot fail.
+    unsafe { syscall!(Sysno::getpid) }.unwrap_or(0) as u32
+}
+
+/// The soft and hard limits of descriptors.
+pub fn descriptor_limits() -> (u64, u64) {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let none = std::ptr::null::<libc::rlimit>();
+    // SAFETY: one writable struct rlimit.
+    let _ = unsafe { syscall!(Sysno::prlimit64, 0, libc::RLIMIT_NOFILE, none, &raw mut old) };
+    (old.rlim_cur, old.rlim_max)
+}
+
+/// Sets the soft limit of descriptors.
+///
+/// # Errors
+/// EPERM above the hard limit, EINVAL.
+pub fn set_descriptor_limit(soft: u64, hard: u64) -> Result<()> {
+    let new = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: one readable struct rlimit.
+    unsafe { syscall!(Sysno::prlimit64, 0, libc::RLIMIT_NOFILE, &raw const new, 0) }.map(|_| ())
+}
+
+/// A number that no other living thread has: the address of a thread-local. Costs no system call, and is safe in a
+/// signal handler.
+pub fn thread_token() -> usize {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|token| std::ptr::from_ref(token) as usize)
+}
+
+/// Blocks every signal for the calling thread, and gives back the mask it had.
+pub fn block_signals() -> u64 {
+    let all = u64::MAX;
+    let mut old = 0u64;
+    // SAFETY: two words of the kernel's sigset_t.
+    let _ = unsafe {
+        syscall!(
+            Sysno::rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            &raw mut old,
+            SIGSET_BYTES
+        )
+    };
+    old
+}
+
+/// Sets the calling thread's signal mask, to what [`block_signals`] gave.
+pub fn restore_signals(mask: u64) {
+    // SAFETY: one word of the kernel's sigset_t.
+    let _ = unsafe {
+        syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, SIGSET_BYTES)
+    };
+}
+
+/// Whether two descriptors of this process are the same open file (kcmp(2)), where the kernel would tell.
+pub fn same_open_file(one: RawFd, other: RawFd) -> Option<bool> {
+    const KCMP_FILE: c_int = 0;
+    let pid = getpid();
+    // SAFETY: no pointers.
+    unsafe { syscall!(Sysno::kcmp, pid, pid, KCMP_FILE, one, other) }.ok().map(|order| order == 0)
+}
+
+fn as_fd(number: usize) -> RawFd {
+    number as RawFd
+}
+
+/// Appends to a file, which is made if need be.
+///
+/// # Errors
+/// Those of open(2) and write(2).
+pub fn append_file(path: &CStr, text: &[u8]) -> Result<()> {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    // SAFETY: a terminated path.
+    let fd = unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600) }
+        .map(as_fd)?;
+    // SAFETY: readable bytes of that length.
+    let wrote = unsafe { syscall!(Sysno::write, fd, text.as_ptr(), text.len()) };
+    close(fd);
+    wrote.map(|_| ())
+}
+
+/// Whether the page at `page` can be read. prlimit(2) copies its argument in before it finds that there is no such
+/// limit.
+pub fn page_is_readable(page: usize) -> bool {
+    const NO_SUCH_LIMIT: usize = 4096;
+    // SAFETY: the kernel checks the address, and then refuses the call.
+    let result = unsafe { syscall!(Sysno::prlimit64, 0, NO_SUCH_LIMIT, page, 0) };
+    result != Err(Errno::EFAULT)
+}
+
+/// Whether `len` bytes can be written, which they are: the caller is about to overwrite them. They lie in one page;
+/// where they are fewer than eight the next page is asked too.
+pub fn bytes_are_writable(address: usize, len: usize) -> bool {
+    // The end of them rather than the beginning, if there are eight: it must not reach beyond.
+    let address = address + len.saturating_sub(SIGSET_BYTES);
+    // SAFETY: the kernel checks the address; it writes the thread's signal mask there.
+    let result =
+        unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_BLOCK, 0, address, SIGSET_BYTES) };
+    result != Err(Errno::EFAULT)
+}
+
+/// Writes `from` to an address of this process, of which nothing is known.
+///
+/// # Errors
+/// EFAULT.
+pub fn copy_out<T>(address: usize, from: &[T]) -> Result<()> {
+    let len = size_of_val(from);
+    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: len };
+    // SAFETY: the kernel reads the slice, and checks the address.
+    let wrote = unsafe {
+        syscall!(Sysno::process_vm_writev, getpid(), &raw const local, 1, &raw const remote, 1, 0)
+    };
+    if wrote == Ok(len) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// close_range(2) without flags.
+///
+/// # Errors
+/// EINVAL, ENOSYS on kernels before 5.9.
+pub fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: no pointers; the callers own the numbers.
+    unsafe { syscall!(Sysno::close_range, first, last, 0) }.map(|_| ())
+}

@@ -1,0 +1,197 @@
+//! epoll_wait: the way of one event from the file to the program.
+//!
+//! One thread at a time leads an instance. It takes the hot set along and sleeps on it with the caller's own signal
+//! mask, so a wait is one system call and signals are exact. Others that wait meanwhile are followers: they sleep on
+//! their own wake-up descriptor alone. Whoever stops leading wakes one follower, which leads then: one event wakes one
+//! thread.
+//!
+//! Nothing is held while sleeping. Threads are woken after unlocking.
+
+use std::sync::atomic::Ordering;
+
+use libc::{pollfd, timespec};
+use syscalls::Errno;
+
+use crate::backend::{Sleep, poll};
+use crate::engine::Engine;
+use crate::instance::{Inner, Instance, Sink};
+use crate::sleeper::{Sleeper, SleeperId};
+use crate::sys::lock::MutexGuard;
+use crate::sys::{self, Result};
+
+/// While somebody sleeps and there is an item that only asking can tell of, it is asked this often.
+pub const TICK: timespec = timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// One call of epoll_wait on its way.
+pub struct Wait<'a, 'b> {
+    pub(crate) engine: &'static Engine,
+    pub(crate) instance: &'static Instance,
+    /// What is left of the time, and the caller's mask.
+    pub(crate) sleep: Sleep,
+    pub(crate) max: usize,
+    pub(crate) sink: &'a mut Sink<'b>,
+    /// What the wait ends with when the time is over: a signal came, but ready events go first.
+    pub(crate) last_word: Option<Errno>,
+    /// The engine's count of cancellations when the caller last looked.
+    pub(crate) cancels: u32,
+}
+
+impl Wait<'_, '_> {
+    /// Waits, and gives the number of events written.
+    ///
+    /// # Errors
+    /// EINTR when a signal handler ran, EFAULT when the first event could not be written, ENOMEM.
+    pub fn run(&mut self) -> Result<usize> {
+        // Without time to sleep the caller's signals are not let in either.
+        if self.sleep.is_over() {
+            self.sleep = Sleep::NONE;
+        }
+        loop {
+            let inner = self.instance.inner.lock();
+            if self.engine.cancels() != self.cancels {
+                if !inner.led {
+                    hand_over(self.engine, inner);
+                }
+                return Err(Errno::ECANCELED);
+            }
+            if !inner.nested.is_empty() || inner.led && self.sleep.is_over() {
+                drop(inner);
+                return self.observe();
+            }
+            if inner.led {
+                self.follow(inner)?;
+            } else if let Some(count) = self.lead(inner)? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Sleeps on the hot set, and delivers what it shows. `None`: nothing yet.
+    fn lead(&mut self, mut inner: MutexGuard<'_, Inner>) -> Result<Option<usize>> {
+        let (engine, instance) = (self.engine, self.instance);
+        inner.settle(engine)?;
+        let sleeper = leader_sleeper(engine, instance, &mut inner)?;
+        // From here on the program's descriptors are asked and polled; sleeper.rs names the races that this closes.
+        let inside = sleeper.enter();
+        instance.attention.store(false, Ordering::SeqCst);
+        inner.take_notices(engine, instance);
+        let mut hits = inner.take_hits();
+        let ticking = inner.resolve_doubts(engine, &mut hits) || sleeper.wake_fd() < 0;
+        let parked = if self.sleep.is_over() { inner.parked() } else { Vec::new() };
+        if !self.sleep.is_over() {
+            inner.park_idle(engine, instance);
+        }
+        let Some(mut set) = inner.set.take() else { return Err(Errno::ENOMEM) };
+        inner.led = true;
+        let fork_epoch = engine.fork_epoch();
+        drop(inner);
+
+        let at_once = !hits.is_empty() || instance.wants_attention();
+        let mut nap = if at_once { Sleep::NONE } else { nap(&self.sleep, ticking) };
+        let given = nap.timeout;
+        let slept = set.wait(sleeper.wake_fd(), &mut nap);
+        if !at_once {
+            self.sleep.spend(given, nap.timeout);
+        }
+        hits.append(&mut set.take_hits());
+        if hits.is_empty() && !parked.is_empty() {
+            poll::look(engine.table, &parked, &mut hits);
+        }
+        drop(inside);
+        if matches!(slept, Ok(true)) {
+            sleeper.settle();
+        }
+
+        let mut inner = instance.inner.lock();
+        if engine.fork_epoch() != fork_epoch {
+            // A signal handler forked out of this sleep, and this is the child: set and sleeper are the parent's.
+            drop(inner);
+            return slept.map(|_| None);
+        }
+        inner.set = Some(set);
+        inner.led = false;
+        let settled = inner.settle(engine);
+        let delivered = inner.deliver(engine, instance.slot, &hits, self.max, self.sink);
+        inner.recycle(hits);
+        let over = self.sleep.is_over() && !instance.wants_attention();
+        let next = match (delivered.count, slept) {
+            (0, _) if delivered.fault => Err(Errno::EFAULT),
+            // Nothing was found, and the time is over or a signal came.
+            (0, Err(Errno::EINTR)) if !self.sleep.is_over() => Err(Errno::EINTR),
+            (0, Err(error)) if error != Errno::EINTR => Err(error),
+            (0, _) if over => self.last_word.map_or(Ok(Some(0)), Err),
+            (0, _) => settled.map(|()| None),
+            (count, _) => Ok(Some(count)),
+        };
+        if !matches!(next, Ok(None)) {
+            hand_over(engine, inner);
+        }
+        next
+    }
+
+    /// Sleeps behind the leader, until it is over or this thread is to lead.
+    fn follow(&mut self, mut inner: MutexGuard<'_, Inner>) -> Result<()> {
+        let engine = self.engine;
+        let id = engine.sleepers.acquire()?;
+        let Some(sleeper) = engine.sleepers.get(id) else { return Err(Errno::EAGAIN) };
+        inner.followers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        inner.followers.push_back(id);
+        drop(inner);
+
+        let mut nap = nap(&self.sleep, sleeper.wake_fd() < 0);
+        let given = nap.timeout;
+        let mut set = [pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 }];
+        let slept = sys::ppoll(&mut set, nap.timeout.as_mut(), nap.mask.as_ref());
+        self.sleep.spend(given, nap.timeout);
+
+        let mut inner = self.instance.inner.lock();
+        inner.followers.retain(|&follower| follower != id);
+        drop(inner);
+        engine.sleepers.release(id);
+        if let Err(error) = slept {
+            // If it was chosen to lead at the same moment, it must lead once more, to hand over.
+            self.last_word = Some(error);
+            self.sleep = Sleep::NONE;
+        }
+        Ok(())
+    }
+}
+
+/// The next stretch of a sleep.
+pub fn nap(sleep: &Sleep, ticking: bool) -> Sleep {
+    let mut nap = *sleep;
+    if ticking && nap.timeout.is_none_or(|left| longer(left, TICK)) {
+        nap.timeout = Some(TICK);
+    }
+    nap
+}
+
+fn longer(one: timespec, other: timespec) -> bool {
+    (one.tv_sec, one.tv_nsec) > (other.tv_sec, other.tv_nsec)
+}
+
+/// The sleeper of whoever leads, kept from leader to leader: its wake-up descriptor stands in the set.
+fn leader_sleeper<'e>(
+    engine: &'e Engine,
+    instance: &Instance,
+    inner: &mut Inner,
+) -> Result<&'e Sleeper> {
+    let id: SleeperId = match inner.sleeper {
+        Some(id) => id,
+        None => engine.sleepers.acquire()?,
+    };
+    inner.sleeper = Some(id);
+    instance.set_leader(Some(id));
+    let sleeper = engine.sleepers.get(id).ok_or(Errno::EAGAIN)?;
+    engine.sleepers.equip(sleeper);
+    Ok(sleeper)
+}
+
+/// The leader leaves: one follower leads from here on.
+fn hand_over(engine: &Engine, mut inner: MutexGuard<'_, Inner>) {
+    let next = inner.followers.pop_back();
+    drop(inner);
+    if let Some(next) = next {
+        engine.sleepers.kick(next);
+    }
+}
