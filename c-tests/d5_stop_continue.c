@@ -1,7 +1,7 @@
 /*
  * D5: a process that is stopped (by SIGSTOP, or by a tracer) while it waits, and continued. signal(7) counts epoll_wait
- * among the calls that may fail with EINTR after that, though no handler is set; the wait may be made anew, and nothing
- * is lost.
+ * among the calls that may fail with EINTR after that, though no handler is set, and does not say when. The kernel always
+ * fails; a wait that goes on is as good. Nothing is lost either way.
  */
 #include "help.h"
 
@@ -26,7 +26,7 @@ static int wait_twice(void *timeout)
     report->about_to_wait = true;
     report->result = wait_one(epfd, &event, *(int *)timeout);
     report->error = errno;
-    report->second_result = wait_one(epfd, &event, SOON_MS);
+    report->second_result = wait_one(epfd, &event, report->result == 1 ? QUIET_MS : SOON_MS);
     return 0;
 }
 
@@ -81,9 +81,9 @@ static void disturb(const char *how, int timeout_ms, void (*stop)(pid_t), void (
     put(data_pipe[1]);
     resume(child);
     is_int(child_result(child), 0, "%s: continued, it ends", how);
-    is_int(report->result, -1, "%s: its wait has failed, though data came meanwhile", how);
-    is_int(report->error, EINTR, "%s: with EINTR, though no handler ran", how);
-    is_int(report->second_result, 1, "%s: the data is in the next wait", how);
+    bool interrupted = report->result == -1 && report->error == EINTR;
+    ok(interrupted || report->result == 1, "%s: its wait went on, or failed with EINTR", how);
+    is_int(report->second_result, interrupted, "%s: the data is in one of the two waits", how);
     drain(data_pipe[0]);
 }
 

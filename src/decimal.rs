@@ -3,10 +3,9 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-/// "/proc/self/fd/N" in `path`.
-pub fn proc_self_fd(fd: RawFd, path: &mut [u8; 32]) -> &CStr {
-    const PREFIX: &[u8] = b"/proc/self/fd/";
-    path[..PREFIX.len()].copy_from_slice(PREFIX);
+/// A number's path under `folder`, in `path`.
+pub fn proc_self<'a>(folder: &str, fd: RawFd, path: &'a mut [u8; 32]) -> &'a CStr {
+    path[..folder.len()].copy_from_slice(folder.as_bytes());
     let mut digits = [0u8; 10];
     let mut value = fd.unsigned_abs();
     let mut first = digits.len();
@@ -19,8 +18,8 @@ pub fn proc_self_fd(fd: RawFd, path: &mut [u8; 32]) -> &CStr {
         }
     }
     let number = &digits[first..];
-    let end = PREFIX.len() + number.len();
-    path[PREFIX.len()..end].copy_from_slice(number);
+    let end = folder.len() + number.len();
+    path[folder.len()..end].copy_from_slice(number);
     path[end] = 0;
     CStr::from_bytes_until_nul(&path[..=end]).unwrap_or(c"")
 }
@@ -30,7 +29,10 @@ mod tests {
     #[test]
     fn numbers_are_written_out() {
         let mut path = [0u8; 32];
-        assert_eq!(super::proc_self_fd(0, &mut path), c"/proc/self/fd/0");
-        assert_eq!(super::proc_self_fd(1_048_575, &mut path), c"/proc/self/fd/1048575");
+        assert_eq!(super::proc_self("/proc/self/fd/", 0, &mut path), c"/proc/self/fd/0");
+        assert_eq!(
+            super::proc_self("/proc/self/fd/", 1_048_575, &mut path),
+            c"/proc/self/fd/1048575"
+        );
     }
 }

@@ -139,6 +139,10 @@ impl Trigger {
     #[must_use]
     pub fn doubt(&self, kind: Kind) -> Option<Doubt> {
         let State::Edge { armed, .. } = self.state else { return None };
+        // An instance tells by itself what is new in it.
+        if kind == Kind::Epoll {
+            return None;
+        }
         if !armed.contains(Events::ALWAYS) {
             // A connection that both sides have ended stays so.
             let over = matches!(kind, Kind::Tcp | Kind::UnixStream)
@@ -149,6 +153,18 @@ impl Trigger {
         let input = self.wanted & (Events::IN | Events::RDNORM);
         let unread = !(input - armed).is_empty() && armed.contains(Events::RDHUP);
         unread.then_some(Doubt::Unread)
+    }
+
+    /// Whether input is news when poll reports it.
+    #[must_use]
+    pub fn is_input_armed(&self) -> bool {
+        match self.state {
+            State::Level { .. } => true,
+            State::Edge { armed, .. } => {
+                armed.contains(self.wanted & (Events::IN | Events::RDNORM))
+            }
+            State::Fired => false,
+        }
     }
 
     /// Whether it reports edges: it wants the hooks' evidence.
@@ -179,6 +195,12 @@ pub struct Backlog {
 }
 
 impl Backlog {
+    /// The file is read by another number from here on, whose reads are counted apart.
+    pub fn go_on(&mut self, old_consumed: u32, new_consumed: u32) {
+        self.queued = self.queued.saturating_sub(old_consumed.wrapping_sub(self.consumed));
+        self.consumed = new_consumed;
+    }
+
     /// Whether something came after `self` was taken, given the file's state `now`. An empty file counts as such: its
     /// input was seen low. Where more went than the program's visible reads took, somebody else reads it too: the
     /// count starts again from `now`.
@@ -199,7 +221,8 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    const DRAINED: Signs = Signs { drained: true, filled: false, woken_in: false, woken_out: false };
+    const DRAINED: Signs =
+        Signs { drained: true, filled: false, woken_in: false, woken_out: false };
     const FILLED: Signs = Signs { drained: false, filled: true, woken_in: false, woken_out: false };
     const WOKEN: Signs = Signs { drained: false, filled: false, woken_in: true, woken_out: false };
 
@@ -242,7 +265,11 @@ mod tests {
         item.reported(Events::OUT);
         assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN | Events::OUT));
         item.reported(Events::IN);
-        assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN | Events::OUT), "OUT was low");
+        assert_eq!(
+            item.news(Events::IN | Events::OUT),
+            Some(Events::IN | Events::OUT),
+            "OUT was low"
+        );
     }
 
     #[test]

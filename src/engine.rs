@@ -194,33 +194,67 @@ impl Engine {
     ///
     /// # Errors
     /// EBADF, EPERM, EINVAL, ELOOP, EEXIST, ENOENT, ENOMEM, ENOSPC; checked in the kernel's order.
-    pub fn ctl(&'static self, epfd: RawFd, op: c_int, fd: RawFd, event: Option<Event>) -> Result<()> {
-        let Some(held) = self.instance(epfd) else { return Err(self.not_an_instance(epfd, Some(fd))) };
+    pub fn ctl(
+        &'static self,
+        epfd: RawFd,
+        op: c_int,
+        fd: RawFd,
+        event: Option<Event>,
+    ) -> Result<()> {
+        let Some(held) = self.instance(epfd) else {
+            return Err(self.not_an_instance(epfd, Some(fd)));
+        };
         let instance = held.instance();
         let word = self.table.word(fd);
-        if word.is(Flags::EPOLL) && self.table.get(fd).and_then(|entry| entry.slot_of_epoll()) == Some(instance.slot) {
+        if word.is(Flags::EPOLL)
+            && self.table.get(fd).and_then(|entry| entry.slot_of_epoll()) == Some(instance.slot)
+        {
             return Err(Errno::EINVAL);
         }
-        let known = !word.is(Flags::OURS) && (word.is(Flags::WATCHED | Flags::EPOLL) || word.kind() != Kind::Unknown);
+        let known = !word.is(Flags::OURS)
+            && (word.is(Flags::WATCHED | Flags::EPOLL) || word.kind() != Kind::Unknown);
         let kind = if known { word.kind() } else { self.target(fd, word)? };
         let event = event.unwrap_or(Event { events: Events::empty(), data: 0 });
-        if matches!(op, libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD) && event.events.contains(Events::EXCLUSIVE) {
+        if matches!(op, libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD)
+            && event.events.contains(Events::EXCLUSIVE)
+        {
             let others = event.events - Events::WITH_EXCLUSIVE;
             if op == libc::EPOLL_CTL_MOD || kind == Kind::Epoll || !others.is_empty() {
                 return Err(Errno::EINVAL);
             }
         }
-        if op == libc::EPOLL_CTL_ADD && kind == Kind::Epoll {
-            let _nesting = self.nesting.lock();
-            self.check_nesting(instance, fd)?;
-            self.change(instance, op, fd, kind, event)
+        let change = || self.change(instance, op, fd, kind, event);
+        let result = if op == libc::EPOLL_CTL_ADD {
+            self.nest(instance, fd, kind, change)
         } else {
-            self.change(instance, op, fd, kind, event)
+            change()
+        };
+        if result == Err(Errno::ENOSPC) {
+            // Items of closed files count until somebody looks.
+            self.sweep();
+            return change();
+        }
+        result
+    }
+
+    /// Looks at everything that was noticed and not yet looked at.
+    fn sweep(&self) {
+        let mut registry = self.registry.lock();
+        self.reap(&mut registry);
+        for instance in registry.live.iter().filter_map(|&slot| self.instance_in(slot)) {
+            instance.inner.lock().take_notices(self, instance);
         }
     }
 
     /// The operation itself, all arguments checked.
-    fn change(&self, instance: &Instance, op: c_int, fd: RawFd, kind: Kind, event: Event) -> Result<()> {
+    fn change(
+        &self,
+        instance: &Instance,
+        op: c_int,
+        fd: RawFd,
+        kind: Kind,
+        event: Event,
+    ) -> Result<()> {
         let mut inner = instance.inner.lock();
         let file = self.table.word(fd).file();
         let mut found = inner.interest.find(fd, file);
@@ -250,6 +284,12 @@ impl Engine {
         drop(inner);
         instance.alert(self);
         Ok(())
+    }
+
+    /// Takes an ADD back.
+    pub(crate) fn change_back(&self, instance: &Instance, fd: RawFd) {
+        let event = Event { events: Events::empty(), data: 0 };
+        let _ = self.change(instance, libc::EPOLL_CTL_DEL, fd, Kind::Other, event);
     }
 
     /// The kind of a descriptor that nothing is known of yet.
@@ -312,7 +352,8 @@ impl Engine {
         let held = held.ok_or(Errno::EINVAL)?;
         let instance = held.instance();
         let max = max as usize;
-        let mut wait = Wait { engine: self, instance, sleep: *sleep, max, sink, last_word: None, cancels };
+        let mut wait =
+            Wait { engine: self, instance, sleep: *sleep, max, sink, last_word: None, cancels };
         let result = wait.run();
         *sleep = wait.sleep;
         result
@@ -362,7 +403,8 @@ impl Engine {
         }
         let holder = old.holder();
         if holder == Holder::SEVERAL {
-            self.registered_instances().for_each(|instance| instance.attention.store(true, Ordering::SeqCst));
+            self.registered_instances()
+                .for_each(|instance| instance.attention.store(true, Ordering::SeqCst));
             self.crowd();
             self.sleepers.eject_all();
         } else if let Some(instance) = holder.as_slot().and_then(|slot| self.instance_in(slot)) {
@@ -400,6 +442,11 @@ impl Engine {
     /// A read, write or the like of the program has shown something of a descriptor.
     pub fn sign(&self, fd: RawFd, sign: Sign) {
         instance::notice(self, fd, sign);
+    }
+
+    /// The program wrote to the other end of a watched descriptor, or to it itself.
+    pub fn written(&self, fd: RawFd) {
+        instance::written(self, fd);
     }
 
     /// Whether this is a vfork child in its parent's memory.

@@ -31,7 +31,7 @@ bitflags! {
         const HELD = 1 << 5;
         /// Made by this process for itself: no other process can have it.
         const PRIVATE = 1 << 6;
-        /// A pipe or socket pair whose other end is known ([`Entry::peer`]).
+        /// A pipe or socket pair whose other end is known ([`Entry::peer`]), or an eventfd, which is its own.
         const PEERED = 1 << 7;
     }
 }
@@ -212,6 +212,8 @@ pub struct Entry {
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
     pub(crate) watcher: AtomicU32,
+    /// Writes of the program that have begun and not returned, where they wake this number's pollers.
+    writers: AtomicU32,
 }
 
 impl Entry {
@@ -223,6 +225,7 @@ impl Entry {
             link: AtomicU32::new(0),
             relation: AtomicU32::new(0),
             watcher: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
         }
     }
 
@@ -264,8 +267,7 @@ impl Entry {
         let shift = sign as u32 * Evidence::BITS;
         let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
             let count = (old >> shift).wrapping_add(1) & Evidence::COUNT;
-            (old & fresh == 0)
-                .then_some(old & !(Evidence::COUNT << shift) | count << shift | fresh)
+            (old & fresh == 0).then_some(old & !(Evidence::COUNT << shift) | count << shift | fresh)
         });
     }
 
@@ -294,11 +296,24 @@ impl Entry {
         self.consumed.load(Ordering::SeqCst)
     }
 
+    /// A write begins that will wake who polls this number.
+    pub fn write_begins(&self) {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It returned, and its sign was given.
+    pub fn write_ends(&self) {
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether such a write is on its way: what it does may be seen before its sign.
+    pub fn is_being_written(&self) -> bool {
+        self.writers.load(Ordering::SeqCst) != 0
+    }
+
     /// The slot of the instance that this number is.
     pub fn slot_of_epoll(&self) -> Option<u16> {
-        self.word()
-            .is(Flags::EPOLL)
-            .then(|| self.relation.load(Ordering::SeqCst) as u16)
+        self.word().is(Flags::EPOLL).then(|| self.relation.load(Ordering::SeqCst) as u16)
     }
 
     /// Says which instance this number is; before its EPOLL flag.
@@ -393,6 +408,15 @@ impl FdTable {
         }
     }
 
+    /// A number was opened as an eventfd: what is written to it wakes itself.
+    pub fn opened_eventfd(&self, fd: RawFd, kind: Kind) {
+        self.opened(fd, kind, true);
+        if let Some(entry) = self.get(fd) {
+            entry.set_peer(Some(fd));
+            entry.update(|word| Some(word.with(Flags::PEERED)));
+        }
+    }
+
     /// `new` became a duplicate of `old`: the same file, and all that is known of it.
     pub fn duplicated(&self, old: RawFd, new: RawFd) {
         let (Some(from), Some(to)) = (self.get(old), self.get(new)) else { return };
@@ -426,9 +450,7 @@ impl FdTable {
         let entry = self.get(fd)?;
         let fresh = self.new_file();
         self.touch(fd);
-        entry.update(|word| {
-            (word.file() == FileId::UNKNOWN).then(|| word.with_file(fresh))
-        });
+        entry.update(|word| (word.file() == FileId::UNKNOWN).then(|| word.with_file(fresh)));
         Some(entry.word().file())
     }
 
@@ -476,10 +498,7 @@ mod tests {
         entry.add_sign(Sign::WokenOut);
         entry.enqueue();
         let signs = entry.look().since(start);
-        assert_eq!(
-            signs,
-            Signs { drained: true, filled: false, woken_in: false, woken_out: true }
-        );
+        assert_eq!(signs, Signs { drained: true, filled: false, woken_in: false, woken_out: true });
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use syscalls::Errno;
 
-use crate::backend::{Hit, Key, Set, Watch};
+use crate::backend::{Hit, Key, Set, Watch, poll};
 use crate::edge::{Doubt, Trigger};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
-use crate::fdtable::{FdTable, FileId, Flags, Holder, Sign};
-use crate::files::{self, Kind};
+use crate::fdtable::{FdTable, FileId, Flags, Holder, Sign, Signs};
+use crate::files::Kind;
 use crate::interest::{Interest, Item, Place};
 use crate::notice::Notices;
 use crate::observe::Child;
@@ -40,6 +40,8 @@ pub struct Instance {
     pub numbers: AtomicU32,
     /// Its last number was closed.
     pub closed: AtomicBool,
+    /// It was put into another instance.
+    pub is_nested: AtomicBool,
     /// What the lock guards.
     pub inner: Mutex<Inner>,
 }
@@ -73,6 +75,16 @@ pub struct Inner {
     pub nested: Vec<Child>,
     /// How often an item became ready that was not: what an edge is for an instance that this one is nested in.
     pub stirs: u64,
+    /// The last turn that was given out.
+    turns: u64,
+    /// Somebody has a turn: the next hits are to be taken in order.
+    in_turns: bool,
+    /// Between a look and its delivery: what is noticed then goes into `late` too.
+    looked: bool,
+    /// Files that were emptied or filled between a look and its delivery.
+    late: Vec<(Key, Signs)>,
+    /// Numbers that were noticed, in a vector whose memory is kept.
+    noticed: Vec<RawFd>,
     /// Watcher threads of this instance.
     pub shards: Shards,
     /// Waits since the last look for idle items.
@@ -100,6 +112,7 @@ impl Instance {
             users: AtomicU32::new(0),
             numbers: AtomicU32::new(0),
             closed: AtomicBool::new(false),
+            is_nested: AtomicBool::new(false),
             inner: Mutex::new(Inner::default()),
         }
     }
@@ -119,6 +132,11 @@ impl Instance {
         self.attention.load(Ordering::SeqCst) || !self.notices.is_empty()
     }
 
+    /// Whether one of its numbers is, or was, an item of another instance.
+    pub fn numbers_watched(&self) -> bool {
+        self.is_nested.load(Ordering::SeqCst)
+    }
+
     /// Wakes those who sleep on its items, if they are asleep: what they must know has been stored before.
     pub fn alert(&self, engine: &Engine) {
         if let Some(leader) = self.leader() {
@@ -133,7 +151,14 @@ impl Inner {
     ///
     /// # Errors
     /// ENOMEM, ENOSPC.
-    pub fn add(&mut self, engine: &Engine, slot: u16, fd: RawFd, kind: Kind, event: Event) -> Result<()> {
+    pub fn add(
+        &mut self,
+        engine: &Engine,
+        slot: u16,
+        fd: RawFd,
+        kind: Kind,
+        event: Event,
+    ) -> Result<()> {
         let table = engine.table;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
@@ -155,7 +180,8 @@ impl Inner {
             Some(word.with(Flags::WATCHED | evidence).with_kind(kind).with_holder(holder))
         });
         // Its evidence may go to the other instances' stacks, now or from a moment ago.
-        let shared = before.is_some_and(|word| !matches!(word.holder(), Holder::NONE) && word.holder() != mine);
+        let shared = before
+            .is_some_and(|word| !matches!(word.holder(), Holder::NONE) && word.holder() != mine);
         if shared {
             engine.crowd();
         }
@@ -163,6 +189,9 @@ impl Inner {
         let crowded = shared || entry.is_queued();
         let index = self.interest.insert(item);
         if let Some(child) = entry.slot_of_epoll() {
+            if let Some(inside) = engine.instance_in(child) {
+                inside.is_nested.store(true, Ordering::SeqCst);
+            }
             self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: 0 });
         }
         if crowded {
@@ -319,9 +348,13 @@ impl Inner {
     /// Acts on everything that the hooks noticed: descriptors that were closed, and evidence for edges.
     pub fn take_notices(&mut self, engine: &Engine, instance: &Instance) {
         if !instance.notices.is_empty() {
-            for fd in instance.notices.take(engine.table) {
+            let mut noticed = std::mem::take(&mut self.noticed);
+            noticed.extend(instance.notices.take(engine.table));
+            // The first noticed comes last off the stack.
+            for fd in noticed.drain(..).rev() {
                 self.look_at_number(engine, instance.slot, fd);
             }
+            self.noticed = noticed;
         }
         if self.crowdings != engine.crowdings() {
             self.crowdings = engine.crowdings();
@@ -389,16 +422,22 @@ impl Inner {
     /// The number that an item is watched by is another file's now. The item goes on through a duplicate, or is gone.
     fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
         let table = engine.table;
-        let Some(item) = self.interest.get_mut(index) else { return };
-        let other = engine.any_dup().then(|| table.number_of(item.file, item.fd)).flatten();
+        let Some(item) = self.interest.get(index) else { return };
+        let (via, file) = (item.via, item.file);
+        let other = engine.any_dup().then(|| table.number_of(file, item.fd)).flatten();
         match other {
             Some(other) => {
-                item.via = other;
-                if let Some(entry) = table.get(other) {
-                    item.seen = entry.look();
+                // The last that the old number's calls have shown; then the other one's counts go on from where they
+                // are.
+                self.apply_signs(table, index, via);
+                let Some(item) = self.interest.get_mut(index) else { return };
+                if let (Some(old), Some(new)) = (table.get(via), table.get(other)) {
+                    item.seen = new.look();
+                    if let Some(backlog) = &mut item.backlog {
+                        backlog.go_on(old.consumed(), new.consumed());
+                    }
                 }
-                // Whatever happened on the way: all that is high is told once more.
-                item.trigger.rearm_input();
+                item.via = other;
                 if item.place == Place::Hot {
                     item.place = Place::Out;
                 }
@@ -417,17 +456,35 @@ impl Inner {
         let Some(item) = self.interest.get_mut(index) else { return };
         let Some(entry) = table.get(fd) else { return };
         let now = entry.look();
-        let signs = if fd == item.via {
+        let mut signs = if fd == item.via {
             now.since(std::mem::replace(&mut item.seen, now))
         } else {
             // The item keeps no count of its duplicates.
             now.fresh()
         };
+        if signs.woken_in {
+            self.turns += 1;
+            item.turn = self.turns;
+            self.in_turns = true;
+            self.stirs += 1;
+        }
         if !item.trigger.is_edge() {
             return;
         }
+        // The write may have been seen before its sign, and be part of the last report: the count then tells.
+        if signs.woken_in
+            && !item.trigger.is_input_armed()
+            && let Some(then) = &mut item.backlog
+            && let Some(now) = poll::backlog(table, item.via, item.kind)
+        {
+            signs.woken_in = then.grew(now);
+        }
         if signs.drained {
             item.trust = item.trust.saturating_add(1);
+        }
+        if self.looked && (signs.drained || signs.filled) {
+            let key = Key { index, serial: item.serial() };
+            self.late.push((key, Signs { woken_in: false, woken_out: false, ..signs }));
         }
         let before = item.trigger;
         item.trigger.rearm(signs);
@@ -465,9 +522,7 @@ impl Inner {
             // The hooks see each write to it.
             Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
             Some(Doubt::Unread) => {
-                let consumed = table.get(item.via).map_or(0, |entry| entry.consumed());
-                let now = files::queued(item.via, item.kind)
-                    .map(|queued| crate::edge::Backlog { queued, consumed });
+                let now = poll::backlog(table, item.via, item.kind);
                 let news = match (now, &mut item.backlog) {
                     (Some(now), Some(then)) => then.grew(now),
                     // It was trusted to be read to the end, and was not: what came since its report cannot be known.
@@ -504,15 +559,48 @@ impl Inner {
     }
 
     /// Takes what a look has found, and writes events: at most `max`, in the order of becoming ready.
+    ///
+    /// Signs that came after the look count before the delivery and after it. Before: a write whose data is part of what
+    /// is reported now is no edge of its own later. After: what was read to the end meanwhile, by another thread, was
+    /// low, though the look found it high.
     pub fn deliver(
         &mut self,
         engine: &Engine,
+        instance: &Instance,
+        hits: &mut [Hit],
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Delivered {
+        self.looked = true;
+        self.take_notices(engine, instance);
+        self.looked = false;
+        let delivered = self.write_events(engine, instance.slot, hits, max, sink);
+        let mut late = std::mem::take(&mut self.late);
+        for (key, signs) in late.drain(..) {
+            if let Some(item) = self.interest.by_key(key) {
+                item.trigger.rearm(signs);
+                self.rewatch(engine.table, key.index);
+            }
+        }
+        self.late = late;
+        delivered
+    }
+
+    fn write_events(
+        &mut self,
+        engine: &Engine,
         slot: u16,
-        hits: &[Hit],
+        hits: &mut [Hit],
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
         self.look += 1;
+        if std::mem::take(&mut self.in_turns) {
+            hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {
+                Some(item) if item.turn != 0 => item.turn,
+                _ => u64::MAX,
+            });
+        }
         for hit in hits {
             self.note_hit(engine, slot, hit);
         }
@@ -565,16 +653,17 @@ impl Inner {
         let Some(levels) = hit.levels else {
             // Closed by a way that no hook sees.
             if let Some(entry) = table.get(item.via) {
-                entry.update(|word| (word.file() == item.file).then_some(crate::fdtable::Word::EMPTY));
+                entry.update(|word| {
+                    (word.file() == item.file).then_some(crate::fdtable::Word::EMPTY)
+                });
             }
             return self.lost_number(engine, slot, index);
         };
         item.levels = levels;
         item.look = look;
-        if hit.backlog.is_some() {
-            item.backlog = hit.backlog;
-        }
+        item.turn = 0;
         if item.trigger.news(levels).is_some() {
+            item.backlog = hit.backlog;
             if !self.interest.is_ready(index) {
                 self.stirs += 1;
                 self.interest.push_ready(index);
@@ -615,6 +704,7 @@ impl Inner {
         for (_, fd, file) in std::mem::take(&mut self.gone) {
             let_go(engine.table, fd, file);
         }
+        instance.is_nested.store(false, Ordering::SeqCst);
         if let Some(sleeper) = self.sleeper.take() {
             instance.set_leader(None);
             engine.sleepers.release(sleeper);
@@ -656,6 +746,22 @@ fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
 fn is_crowded(table: &FdTable, item: &Item) -> bool {
     let word = table.word(item.via);
     word.holder() == Holder::SEVERAL || word.file() != item.file
+}
+
+/// The program wrote to a watched file. That is an edge where edges count; everywhere it tells the order in which files
+/// became ready, which poll does not.
+pub fn written(engine: &Engine, fd: RawFd) {
+    let Some(entry) = engine.table.get(fd) else { return };
+    let word = entry.word();
+    if word.is(Flags::EVIDENCE) {
+        return notice(engine, fd, Sign::WokenIn);
+    }
+    entry.add_sign(Sign::WokenIn);
+    if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
+        // Its leader is not woken: the level does that.
+        instance.notices.push(engine.table, fd);
+        engine.sleepers.kick_observers();
+    }
 }
 
 /// What a hook tells of a descriptor that an edge-triggered item watches.

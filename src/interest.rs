@@ -53,6 +53,8 @@ pub struct Item {
     pub backlog: Option<Backlog>,
     /// How often in a row it was seen drained.
     pub trust: u8,
+    /// Its turn among those that the program was seen writing to; 0: not known.
+    pub turn: u64,
     /// In the list of doubts.
     pub doubted: bool,
     /// Where it is watched.
@@ -86,6 +88,7 @@ impl Item {
             seen: Evidence::default(),
             backlog: None,
             trust: 0,
+            turn: 0,
             doubted: false,
             place: Place::Out,
             levels: Events::empty(),
@@ -96,13 +99,17 @@ impl Item {
         }
     }
 
+    /// Which of its place's items it is.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
     /// What to watch it for; `None`: nothing.
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let whole = self.trigger.whole();
         let reports_input = mask.intersects(Events::IN | Events::RDNORM);
-        let backlog =
-            self.trigger.is_edge() && reports_input && self.trust < TRUSTED && !private;
+        let backlog = self.trigger.is_edge() && reports_input && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
     }
 }
@@ -292,7 +299,6 @@ impl Interest {
             change(links);
         }
     }
-
 }
 
 #[cfg(test)]

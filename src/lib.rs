@@ -13,6 +13,7 @@
 //! | [`interest`] | the interest list and the ready list |
 //! | [`edge`] | when a state is news: pure |
 //! | [`wait`] | leader and followers |
+//! | `nest` | which instances may be in which |
 //! | [`observe`] | looking from outside: poll on an instance, nesting |
 //! | [`park`] | watcher threads for idle descriptors |
 //! | [`sleeper`] | who is in poll(2), waking and ejecting |
@@ -47,6 +48,7 @@ pub mod files;
 pub mod hidden;
 pub mod instance;
 pub mod interest;
+mod nest;
 pub mod notice;
 pub mod observe;
 pub mod park;

@@ -5,8 +5,6 @@
 //! nobody has to keep an epoll descriptor's readiness up to date, and no thread is needed (docs/adr/0004). The price is
 //! an array that is built for each look, which is why a plain wait does not go this way.
 
-use std::os::fd::RawFd;
-
 use libc::pollfd;
 use syscalls::Errno;
 
@@ -15,12 +13,10 @@ use crate::engine::Engine;
 use crate::events::Events;
 use crate::fdtable::Flags;
 use crate::instance::{Delivered, Instance, Sink};
+use crate::nest::MAX_NESTS;
 use crate::sleeper::Sleeper;
 use crate::sys::{self, Result};
 use crate::wait::{Wait, nap};
-
-/// How deep instances may be nested: the kernel's EP_MAX_NESTS.
-const MAX_NESTS: u32 = 4;
 
 /// What an epoll descriptor reports when a wait on it would return something.
 const READABLE: Events = Events::IN.union(Events::RDNORM);
@@ -127,18 +123,23 @@ impl Engine {
     }
 
     /// Whether a wait on an instance would return something now.
-    pub fn is_ready(&'static self, instance: &Instance, depth: u32) -> bool {
+    pub fn is_ready(&'static self, instance: &Instance, depth: usize) -> bool {
         let hits = self.look_inside(instance, depth);
         instance.inner.lock().would_deliver(self, instance.slot, &hits)
     }
 
-    fn deliver_from(&'static self, instance: &Instance, max: usize, sink: &mut Sink<'_>) -> Delivered {
-        let hits = self.look_inside(instance, 0);
-        instance.inner.lock().deliver(self, instance.slot, &hits, max, sink)
+    fn deliver_from(
+        &'static self,
+        instance: &Instance,
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Delivered {
+        let mut hits = self.look_inside(instance, 0);
+        instance.inner.lock().deliver(self, instance, &mut hits, max, sink)
     }
 
     /// Looks once at all items of an instance.
-    fn look_inside(&'static self, instance: &Instance, depth: u32) -> Vec<Hit> {
+    fn look_inside(&'static self, instance: &Instance, depth: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         let mut inner = instance.inner.lock();
         inner.take_notices(self, instance);
@@ -164,7 +165,7 @@ impl Engine {
 
     /// Adds to a view what may make an instance ready. `mute`: it was reported as ready, edge-triggered, so what made
     /// it so is left out.
-    fn gather(&'static self, instance: &Instance, mute: bool, depth: u32, view: &mut View) {
+    fn gather(&'static self, instance: &Instance, mute: bool, depth: usize, view: &mut View) {
         let inner = instance.inner.lock();
         view.ticking |= mute || !inner.doubts.is_empty();
         for (key, watch) in inner.watches() {
@@ -200,46 +201,6 @@ impl Engine {
         let result = run(sleeper);
         self.sleepers.release(id);
         result
-    }
-
-    /// Whether an instance may be put into another one. The caller holds the nesting lock.
-    ///
-    /// # Errors
-    /// ELOOP when that closed a circle or went too deep.
-    pub(crate) fn check_nesting(&self, outer: &Instance, inner: RawFd) -> Result<()> {
-        let slot = self.table.get(inner).and_then(|entry| entry.slot_of_epoll());
-        let Some(slot) = slot else { return Ok(()) };
-        let below = self.depth_below(slot, outer.slot, 0);
-        if below > MAX_NESTS || below + 1 + self.depth_above(outer.slot, 0) > MAX_NESTS {
-            return Err(Errno::ELOOP);
-        }
-        Ok(())
-    }
-
-    fn depth_below(&self, slot: u16, into: u16, depth: u32) -> u32 {
-        if slot == into || depth > MAX_NESTS {
-            return MAX_NESTS + 1;
-        }
-        let children = self.children(slot);
-        children.iter().map(|&child| self.depth_below(child, into, depth + 1) + 1).max().unwrap_or(0)
-    }
-
-    fn depth_above(&self, slot: u16, depth: u32) -> u32 {
-        if depth > MAX_NESTS {
-            return depth;
-        }
-        let parents = self.registered_instances().map(|instance| instance.slot);
-        parents
-            .filter(|&parent| self.children(parent).contains(&slot))
-            .map(|parent| self.depth_above(parent, depth + 1) + 1)
-            .max()
-            .unwrap_or(0)
-    }
-
-    fn children(&self, slot: u16) -> Vec<u16> {
-        self.instance_in(slot)
-            .map(|instance| instance.inner.lock().nested.iter().map(|child| child.slot).collect())
-            .unwrap_or_default()
     }
 }
 
@@ -279,4 +240,3 @@ pub struct Child {
     /// How often it had stirred when it was last looked at.
     pub stirs: u64,
 }
-

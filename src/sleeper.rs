@@ -166,7 +166,8 @@ impl Sleepers {
     pub fn acquire(&self) -> sys::Result<SleeperId> {
         for index in 0..(CHUNKS * CHUNK) {
             let chunk = &self.chunks[index / CHUNK];
-            let sleepers = chunk.get_or_init(|| Box::new([const { () }; CHUNK].map(|()| Sleeper::new())));
+            let sleepers =
+                chunk.get_or_init(|| Box::new([const { () }; CHUNK].map(|()| Sleeper::new())));
             let sleeper = &sleepers[index % CHUNK];
             if sleeper.taken.load(Ordering::Relaxed) || sleeper.taken.swap(true, Ordering::SeqCst) {
                 continue;

@@ -111,7 +111,7 @@ impl Wait<'_, '_> {
         inner.set = Some(set);
         inner.led = false;
         let settled = inner.settle(engine);
-        let delivered = inner.deliver(engine, instance.slot, &hits, self.max, self.sink);
+        let delivered = inner.deliver(engine, instance, &mut hits, self.max, self.sink);
         inner.recycle(hits);
         let over = self.sleep.is_over() && !instance.wants_attention();
         let next = match (delivered.count, slept) {

@@ -84,9 +84,7 @@ fn chosen(options: &Options) -> Result<Vec<Box<dyn Case>>, String> {
         all.retain(|case| case.name().contains(wanted.as_str()));
     }
     if all.is_empty() {
-        return Err(format!(
-            "no case is named like {wanted:?}; --list shows them"
-        ));
+        return Err(format!("no case is named like {wanted:?}; --list shows them"));
     }
     Ok(all)
 }

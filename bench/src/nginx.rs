@@ -33,12 +33,7 @@ struct Nginx {
 
 pub fn cases() -> Vec<Box<dyn Case>> {
     let case = |name, connections, idle, wanted| -> Box<dyn Case> {
-        Box::new(Nginx {
-            name,
-            connections,
-            idle,
-            wanted,
-        })
+        Box::new(Nginx { name, connections, idle, wanted })
     };
     vec![
         case("nginx-1", 1, 0, None),
@@ -76,21 +71,13 @@ impl Case for Nginx {
                 has_ratio: true,
                 wanted: self.wanted,
             },
-            Metric {
-                name: "server us/req",
-                better: Better::Lower,
-                has_ratio: true,
-                wanted: None,
-            },
+            Metric { name: "server us/req", better: Better::Lower, has_ratio: true, wanted: None },
         ]
     }
 
     fn run(&self, setup: &Setup, side: Side) -> Result<Vec<f64>, String> {
         let seconds = setup.either(1, 4);
-        let crowd = Crowd {
-            active: self.connections,
-            idle: self.idle,
-        };
+        let crowd = Crowd { active: self.connections, idle: self.idle };
         servers::measure(&NGINX, setup, side, crowd, |server| {
             wrk(server, self.connections, seconds)
         })
@@ -135,13 +122,7 @@ http {{
     );
     let file = directory.join("nginx.conf");
     fs::write(&file, configuration)?;
-    command
-        .arg("-p")
-        .arg(directory)
-        .arg("-c")
-        .arg(file)
-        .arg("-e")
-        .arg(directory.join("error.log"));
+    command.arg("-p").arg(directory).arg("-c").arg(file).arg("-e").arg(directory.join("error.log"));
     Ok(())
 }
 
@@ -153,19 +134,9 @@ fn is_whole_answer(answer: &[u8]) -> bool {
 fn wrk(server: &Server, connections: usize, seconds: u64) -> Result<Load, String> {
     let program = setup::find("wrk").ok_or("wrk is not installed")?;
     let mut command = setup::native(&program);
-    command.args([
-        "-t",
-        "1",
-        "-c",
-        &connections.to_string(),
-        "-d",
-        &format!("{seconds}s"),
-    ]);
+    command.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{seconds}s")]);
     command.arg(format!("http://127.0.0.1:{}/1k", server.port()));
-    parse(&run::bounded(
-        command,
-        Duration::from_secs(seconds) + SLACK,
-    )?)
+    parse(&run::bounded(command, Duration::from_secs(seconds) + SLACK)?)
 }
 
 /// `18532 requests in 1.00s, 22.1MB read`, `Requests/sec:  18529.44`; and complaints, which make the figures void.
@@ -175,21 +146,13 @@ fn parse(output: &str) -> Result<Load, String> {
             return Err(format!("wrk: {}", line.trim()));
         }
     }
-    let total = output
-        .lines()
-        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
-    let rate = output
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
+    let total =
+        output.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
+    let rate =
+        output.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
     match (total, rate) {
-        (Some(requests), Some(requests_per_second)) => Ok(Load {
-            requests,
-            requests_per_second,
-        }),
-        _ => Err(format!(
-            "wrk printed no figures{}",
-            run::quoted_tail(output)
-        )),
+        (Some(requests), Some(requests_per_second)) => Ok(Load { requests, requests_per_second }),
+        _ => Err(format!("wrk printed no figures{}", run::quoted_tail(output))),
     }
 }
 
@@ -203,10 +166,7 @@ mod tests {
     #[test]
     fn wrk_output() {
         let load = parse(GOOD).unwrap();
-        assert_eq!(
-            (load.requests, load.requests_per_second),
-            (22519.0, 20472.15)
-        );
+        assert_eq!((load.requests, load.requests_per_second), (22519.0, 20472.15));
         let timeouts = format!("{GOOD}  Socket errors: connect 0, read 0, write 0, timeout 12\n");
         assert!(parse(&timeouts).is_err_and(|why| why.contains("timeout 12")));
         assert!(parse("unable to connect").is_err());

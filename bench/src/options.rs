@@ -40,17 +40,12 @@ pub struct Options {
 
 impl Options {
     pub fn pairs(&self) -> usize {
-        self.pairs
-            .unwrap_or(if self.quick { PAIRS_QUICK } else { PAIRS })
+        self.pairs.unwrap_or(if self.quick { PAIRS_QUICK } else { PAIRS })
     }
 
     /// None: the results are only printed.
     pub fn results_directory(&self) -> Option<PathBuf> {
-        let default = || {
-            Path::new("bench")
-                .is_dir()
-                .then(|| PathBuf::from("bench/results"))
-        };
+        let default = || Path::new("bench").is_dir().then(|| PathBuf::from("bench/results"));
         self.results.clone().or_else(default)
     }
 }
@@ -59,11 +54,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Request, Str
     let mut options = Options::default();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value"))
-        };
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--help" | "-h" => return Ok(Request::Help),
             "--quick" => options.quick = true,
@@ -98,9 +89,7 @@ mod tests {
 
     #[test]
     fn defaults_and_values() {
-        let Ok(Request::Run(plain)) = parsed("") else {
-            panic!("no options is a request to run")
-        };
+        let Ok(Request::Run(plain)) = parsed("") else { panic!("no options is a request to run") };
         assert_eq!(plain.pairs(), PAIRS);
         let Ok(Request::Run(full)) = parsed("--quick --case nginx --pairs 7 --check") else {
             panic!("all are known")

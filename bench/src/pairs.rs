@@ -82,11 +82,7 @@ impl Spread {
         } else {
             (sorted[middle - 1] + sorted[middle]) / 2.0
         };
-        Some(Spread {
-            median,
-            lowest,
-            highest,
-        })
+        Some(Spread { median, lowest, highest })
     }
 }
 
@@ -108,18 +104,9 @@ impl Measured {
         let preloaded = Spread::of(pairs.iter().map(|pair| pair.1))?;
         // One pair without a ratio (a native zero: below the clock's tick) spoils the median: then there is none.
         let divisible = metric.has_ratio && pairs.iter().all(|pair| pair.0 > 0.0);
-        let ratio = if divisible {
-            Spread::of(pairs.iter().map(|pair| pair.1 / pair.0))
-        } else {
-            None
-        };
-        Some(Measured {
-            metric,
-            pairs,
-            native,
-            preloaded,
-            ratio,
-        })
+        let ratio =
+            if divisible { Spread::of(pairs.iter().map(|pair| pair.1 / pair.0)) } else { None };
+        Some(Measured { metric, pairs, native, preloaded, ratio })
     }
 }
 
@@ -147,10 +134,7 @@ pub fn measure(case: &dyn Case, setup: &Setup) -> Outcome {
             if numbers.len() == metrics.len() && numbers.iter().all(|number| number.is_finite()) {
                 Ok(numbers)
             } else {
-                Err(format!(
-                    "pair {pair}, {}: measured {numbers:?}",
-                    side.name()
-                ))
+                Err(format!("pair {pair}, {}: measured {numbers:?}", side.name()))
             }
         };
         let both = side(Side::Native).and_then(|native| Ok((native, side(Side::Preloaded)?)));
@@ -163,60 +147,33 @@ pub fn measure(case: &dyn Case, setup: &Setup) -> Outcome {
             Err(why) => return Outcome::Failed(why),
         }
     }
-    let measured = metrics
-        .into_iter()
-        .zip(pairs)
-        .filter_map(|(metric, pairs)| Measured::of(metric, pairs));
-    Outcome::Measured {
-        metrics: measured.collect(),
-        others: neighbours.share(),
-    }
+    let measured =
+        metrics.into_iter().zip(pairs).filter_map(|(metric, pairs)| Measured::of(metric, pairs));
+    Outcome::Measured { metrics: measured.collect(), others: neighbours.share() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RATE: Metric = Metric {
-        name: "ops/s",
-        better: Better::Higher,
-        has_ratio: true,
-        wanted: None,
-    };
+    const RATE: Metric =
+        Metric { name: "ops/s", better: Better::Higher, has_ratio: true, wanted: None };
 
     #[test]
     fn spreads() {
         assert_eq!(Spread::of([]), None);
         assert_eq!(
             Spread::of([3.0, 1.0, 2.0]),
-            Some(Spread {
-                median: 2.0,
-                lowest: 1.0,
-                highest: 3.0
-            })
+            Some(Spread { median: 2.0, lowest: 1.0, highest: 3.0 })
         );
-        assert_eq!(
-            Spread::of([4.0, 1.0]),
-            Some(Spread {
-                median: 2.5,
-                lowest: 1.0,
-                highest: 4.0
-            })
-        );
+        assert_eq!(Spread::of([4.0, 1.0]), Some(Spread { median: 2.5, lowest: 1.0, highest: 4.0 }));
     }
 
     #[test]
     fn the_ratio_is_the_median_inside_the_pairs() {
         // The medians are 20 and 20; inside the pairs the preloaded side was twice as good twice.
         let measured = Measured::of(RATE, vec![(10.0, 20.0), (20.0, 40.0), (40.0, 10.0)]).unwrap();
-        assert_eq!(
-            measured.ratio,
-            Some(Spread {
-                median: 2.0,
-                lowest: 0.25,
-                highest: 2.0
-            })
-        );
+        assert_eq!(measured.ratio, Some(Spread { median: 2.0, lowest: 0.25, highest: 2.0 }));
     }
 
     #[test]

@@ -7,11 +7,7 @@ use std::time::{Duration, Instant};
 pub fn tree(root: u32) -> Vec<u32> {
     let mut parents: Vec<(u32, u32)> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(process) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         if let Some(stat) = Stat::read(process) {
@@ -21,12 +17,7 @@ pub fn tree(root: u32) -> Vec<u32> {
     let mut family = vec![root];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(
-            parents
-                .iter()
-                .filter(|(of, _)| *of == parent)
-                .map(|(_, process)| *process),
-        );
+        family.extend(parents.iter().filter(|(of, _)| *of == parent).map(|(_, process)| *process));
         next += 1;
     }
     family
@@ -35,11 +26,7 @@ pub fn tree(root: u32) -> Vec<u32> {
 /// Processor time (user and system, all threads) of a process and its descendants that live now. The resolution is one
 /// clock tick, usually 10 ms.
 pub fn processor_time(root: u32) -> Duration {
-    let ticks: u64 = tree(root)
-        .into_iter()
-        .filter_map(Stat::read)
-        .map(|stat| stat.ticks)
-        .sum();
+    let ticks: u64 = tree(root).into_iter().filter_map(Stat::read).map(|stat| stat.ticks).sum();
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
@@ -52,11 +39,7 @@ pub struct Neighbours {
 
 impl Neighbours {
     pub fn watch() -> Neighbours {
-        Neighbours {
-            begin: Instant::now(),
-            machine: machine_ticks(),
-            ours: our_ticks(),
-        }
+        Neighbours { begin: Instant::now(), machine: machine_ticks(), ours: our_ticks() }
     }
 
     /// The share of the machine's processor time since `watch` that neither this program took nor what it started and
@@ -76,15 +59,9 @@ impl Neighbours {
 fn machine_ticks() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = first
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    [0, 1, 2, 7]
-        .iter()
-        .filter_map(|field| fields.get(*field))
-        .sum()
+    let fields: Vec<u64> =
+        first.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    [0, 1, 2, 7].iter().filter_map(|field| fields.get(*field)).sum()
 }
 
 /// Our own time and that of all children that have ended.
@@ -107,11 +84,7 @@ pub fn epoll_use(root: u32, library: &str) -> EpollUse {
     for process in tree(root) {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
         found.library |= maps.contains(library);
-        for entry in fs::read_dir(format!("/proc/{process}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten() {
             found.kernel |= fs::read_link(entry.path())
                 .is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]");
         }
@@ -153,14 +126,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 0 1 0 0 0 250 12 9 8 20 0 1 0 5 0 0";
-        assert_eq!(
-            Stat::parse(line),
-            Some(Stat {
-                parent: 3,
-                ticks: 262,
-                children: 17,
-            })
-        );
+        assert_eq!(Stat::parse(line), Some(Stat { parent: 3, ticks: 262, children: 17 }));
         assert_eq!(Stat::parse("7 (short) S 3"), None);
         assert_eq!(Stat::parse(""), None);
     }

@@ -16,10 +16,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Each connection begins with a SET of the key that redis-benchmark reads, so that GET finds three bytes there.
 static REDIS: Kind = Kind {
     program: "redis-server",
-    dialogue: Dialogue {
-        request: b"SET key:__rand_int__ VXK\r\n",
-        complete: is_ok,
-    },
+    dialogue: Dialogue { request: b"SET key:__rand_int__ VXK\r\n", complete: is_ok },
     prepare,
 };
 
@@ -90,20 +87,12 @@ impl Case for Redis {
                 has_ratio: true,
                 wanted: self.wanted,
             },
-            Metric {
-                name: "server us/req",
-                better: Better::Lower,
-                has_ratio: true,
-                wanted: None,
-            },
+            Metric { name: "server us/req", better: Better::Lower, has_ratio: true, wanted: None },
         ]
     }
 
     fn run(&self, setup: &Setup, side: Side) -> Result<Vec<f64>, String> {
-        let crowd = Crowd {
-            active: self.clients,
-            idle: self.idle,
-        };
+        let crowd = Crowd { active: self.clients, idle: self.idle };
         servers::measure(&REDIS, setup, side, crowd, |server| {
             self.load(server, setup.either(self.requests / 8, self.requests))
         })
@@ -126,17 +115,12 @@ impl Redis {
         command.args(["-n", &requests.to_string(), "-c", &self.clients.to_string()]);
         command.args(["-P", &self.pipeline.to_string()]);
         let requests_per_second = parse(&run::bounded(command, LIMIT)?, self.command)?;
-        Ok(Load {
-            requests: requests as f64,
-            requests_per_second,
-        })
+        Ok(Load { requests: requests as f64, requests_per_second })
     }
 }
 
 fn prepare(command: &mut Command, directory: &Path, port: u16) -> io::Result<()> {
-    command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
-        .arg(directory);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(directory);
     // No saving: a fork in the middle would be measured too. 19,000 clients fit under the usual limits.
     command.args([
         "--save",
@@ -169,12 +153,7 @@ fn parse(output: &str, command: &str) -> Result<f64, String> {
             .ok()
             .filter(|rate| *rate > 0.0)
     });
-    rate.ok_or_else(|| {
-        format!(
-            "redis-benchmark printed no figures{}",
-            run::quoted_tail(output)
-        )
-    })
+    rate.ok_or_else(|| format!("redis-benchmark printed no figures{}", run::quoted_tail(output)))
 }
 
 #[cfg(test)]

@@ -33,11 +33,7 @@ impl Report {
     /// Prints the head of the table.
     pub fn begin(setup: &Setup) -> Report {
         let load_before = load();
-        let second = if setup.native_only() {
-            "native again"
-        } else {
-            "preloaded"
-        };
+        let second = if setup.native_only() { "native again" } else { "preloaded" };
         let head = json!({
             "machine": machine(),
             "unix_time": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -83,11 +79,7 @@ impl Report {
     }
 
     pub fn add(&mut self, case: &dyn Case, outcome: Outcome) {
-        let wanted_figures = case
-            .metrics()
-            .iter()
-            .filter(|metric| metric.wanted.is_some())
-            .count();
+        let wanted_figures = case.metrics().iter().filter(|metric| metric.wanted.is_some()).count();
         let result = match outcome {
             Outcome::Measured { metrics, others } => {
                 self.measured += 1;
@@ -122,8 +114,7 @@ impl Report {
                 json!({ "outcome": "failed", "why": why })
             }
         };
-        self.cases
-            .push(json!({ "case": case.name(), "about": case.about(), "result": result }));
+        self.cases.push(json!({ "case": case.name(), "about": case.about(), "result": result }));
     }
 
     pub fn library(&mut self, size: Result<LibrarySize, String>) {
@@ -238,9 +229,8 @@ fn machine() -> Value {
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy().into_owned();
     let description = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = description
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model =
+        description.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown processor", |(_, model)| model.trim());
     let summary = format!("{processors} x {model}, Linux {release}");
     json!({ "summary": summary, "processors": processors, "model": model, "kernel": release })
@@ -248,10 +238,7 @@ fn machine() -> Value {
 
 fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0.0)
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -32,10 +32,7 @@ pub fn bounded(mut command: Command, limit: Duration) -> Result<String, String> 
     let messages = contents(&mut messages).map_err(described)?;
     match status {
         Some(status) if status.success() => Ok(printed),
-        Some(status) => Err(format!(
-            "{name} ended with {status}{}",
-            quoted_tail(&messages)
-        )),
+        Some(status) => Err(format!("{name} ended with {status}{}", quoted_tail(&messages))),
         None => Err(format!(
             "{name} hung: not finished after {} s{}",
             limit.as_secs(),
@@ -84,10 +81,7 @@ fn ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
 }
 
 fn memory_file() -> io::Result<File> {
-    Ok(File::from(memfd_create(
-        "uepoll-bench",
-        MemfdFlags::CLOEXEC,
-    )?))
+    Ok(File::from(memfd_create("uepoll-bench", MemfdFlags::CLOEXEC)?))
 }
 
 /// The child wrote through the same open file, so its end is where we stand: go back first.
@@ -100,30 +94,17 @@ fn contents(file: &mut File) -> io::Result<String> {
 
 /// The command's last words, for a message of one line.
 pub fn quoted_tail(messages: &str) -> String {
-    let lines: Vec<&str> = messages
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = messages.lines().filter(|line| !line.trim().is_empty()).collect();
     if lines.is_empty() {
         return String::new();
     }
-    format!(
-        ": {}",
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
-    )
+    format!(": {}", lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | "))
 }
 
 fn name_of(command: &Command) -> String {
     let file = std::path::Path::new(command.get_program());
-    let words = file
-        .file_name()
-        .into_iter()
-        .chain(command.get_args())
-        .take(4);
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words = file.file_name().into_iter().chain(command.get_args()).take(4);
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -140,26 +121,14 @@ mod tests {
     #[test]
     fn output_failure_and_hang() {
         let limit = Duration::from_secs(10);
-        assert_eq!(
-            bounded(shell("echo out; echo err >&2"), limit).as_deref(),
-            Ok("out\n")
-        );
+        assert_eq!(bounded(shell("echo out; echo err >&2"), limit).as_deref(), Ok("out\n"));
         let failure = bounded(shell("echo why >&2; exit 3"), limit).unwrap_err();
-        assert!(
-            failure.contains("exit status: 3") && failure.contains("why"),
-            "{failure}"
-        );
+        assert!(failure.contains("exit status: 3") && failure.contains("why"), "{failure}");
 
         let begin = Instant::now();
-        let hang = bounded(
-            shell("echo asleep >&2; sleep 60 & wait"),
-            Duration::from_millis(200),
-        )
-        .unwrap_err();
+        let hang = bounded(shell("echo asleep >&2; sleep 60 & wait"), Duration::from_millis(200))
+            .unwrap_err();
         assert!(hang.contains("hung") && hang.contains("asleep"), "{hang}");
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "the time limit does not hold"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(10), "the time limit does not hold");
     }
 }

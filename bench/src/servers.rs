@@ -60,17 +60,9 @@ impl Server {
         let mut command = setup.command(side, &program);
         (kind.prepare)(&mut command, scratch.path(), port).map_err(described)?;
         let log = File::create(scratch.path().join("log")).map_err(described)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(described)?)
-            .stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone().map_err(described)?).stderr(log);
         let child = command.spawn().map_err(described)?;
-        let mut server = Server {
-            child,
-            port,
-            kind,
-            scratch,
-        };
+        let mut server = Server { child, port, kind, scratch };
         server.wait_until_it_answers()?;
         server.check_epoll(setup.preloads(side))?;
         Ok(server)
@@ -113,10 +105,7 @@ impl Server {
                 opened.map_err(|error| format!("idle connection {number} of {size}: {error}"))?,
             );
         }
-        Ok(IdleCrowd {
-            connections,
-            dialogue: self.kind.dialogue,
-        })
+        Ok(IdleCrowd { connections, dialogue: self.kind.dialogue })
     }
 
     /// Asks the server to end and fails when it does not, or ends badly.
@@ -128,11 +117,9 @@ impl Server {
             Some(status) if status.success() || status.signal() == Some(Signal::TERM.as_raw()) => {
                 Ok(())
             }
-            Some(status) => Err(format!(
-                "{} ended with {status}{}",
-                self.kind.program,
-                self.last_words()
-            )),
+            Some(status) => {
+                Err(format!("{} ended with {status}{}", self.kind.program, self.last_words()))
+            }
             None => Err(format!(
                 "{} hung when it was told to end{}",
                 self.kind.program,
@@ -146,18 +133,12 @@ impl Server {
         let begin = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!(
-                    "{program} did not start: {status}{}",
-                    self.last_words()
-                ));
+                return Err(format!("{program} did not start: {status}{}", self.last_words()));
             }
             match self.connect() {
                 Ok(_) => return Ok(()),
                 Err(error) if begin.elapsed() > START_LIMIT => {
-                    return Err(format!(
-                        "{program} does not answer: {error}{}",
-                        self.last_words()
-                    ));
+                    return Err(format!("{program} does not answer: {error}{}", self.last_words()));
                 }
                 Err(_) => sleep(Duration::from_millis(5)),
             }
@@ -166,18 +147,12 @@ impl Server {
 
     /// A ratio of the kernel to itself would look splendid: make sure what answers the server's epoll calls.
     fn check_epoll(&self, preloaded: bool) -> Result<(), String> {
-        let expected = EpollUse {
-            kernel: !preloaded,
-            library: preloaded,
-        };
+        let expected = EpollUse { kernel: !preloaded, library: preloaded };
         let found = processes::epoll_use(self.child.id(), LIBRARY);
         if found == expected {
             return Ok(());
         }
-        Err(format!(
-            "{} should have {expected:?} but has {found:?}",
-            self.kind.program
-        ))
+        Err(format!("{} should have {expected:?} but has {found:?}", self.kind.program))
     }
 
     fn last_words(&self) -> String {
@@ -208,16 +183,11 @@ impl IdleCrowd {
     /// Asks some of them, the last included: a server that forgot its idle connections had an easy time.
     pub fn check(mut self) -> Result<(), String> {
         let size = self.connections.len();
-        for (index, connection) in self
-            .connections
-            .iter_mut()
-            .enumerate()
-            .rev()
-            .step_by(CROWD_SAMPLE)
+        for (index, connection) in
+            self.connections.iter_mut().enumerate().rev().step_by(CROWD_SAMPLE)
         {
-            let answered = connection
-                .set_nonblocking(false)
-                .and_then(|()| ask(connection, self.dialogue));
+            let answered =
+                connection.set_nonblocking(false).and_then(|()| ask(connection, self.dialogue));
             answered.map_err(|error| {
                 format!("idle connection {} of {size} is lost: {error}", index + 1)
             })?;
@@ -235,10 +205,7 @@ fn ask(connection: &mut TcpStream, dialogue: Dialogue) -> io::Result<()> {
     while !(dialogue.complete)(&answer) {
         let length = connection.read(&mut buffer)?;
         if length == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "closed by the server",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the server"));
         }
         answer.extend_from_slice(&buffer[..length]);
     }
@@ -251,9 +218,8 @@ fn free_port() -> Result<u16, String> {
     let span = u32::from(PORTS.end - PORTS.start);
     for _ in 0..span {
         // Two benches at once begin at different places.
-        let step = NEXT
-            .fetch_add(1, Ordering::Relaxed)
-            .wrapping_add(std::process::id().wrapping_mul(97));
+        let step =
+            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
         let port = PORTS.start + u16::try_from(step % span).unwrap_or(0);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
@@ -268,11 +234,8 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     pub fn new() -> Result<Scratch, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "uepoll-bench-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("uepoll-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Scratch(path))
@@ -317,10 +280,7 @@ impl OneProcessor {
         let described = |error| format!("processor affinity: {error}");
         let before = sched_getaffinity(None).map_err(described)?;
         let mut one = CpuSet::new();
-        if let Some(last) = (0..CpuSet::MAX_CPU)
-            .rev()
-            .find(|processor| before.is_set(*processor))
-        {
+        if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|processor| before.is_set(*processor)) {
             one.set(last);
         }
         sched_setaffinity(None, &one).map_err(described)?;
@@ -344,11 +304,7 @@ pub fn measure(
     crowd: Crowd,
     load: impl FnOnce(&Server) -> Result<Load, String>,
 ) -> Result<Vec<f64>, String> {
-    let _pinned = if crowd.active == 1 {
-        Some(OneProcessor::pin()?)
-    } else {
-        None
-    };
+    let _pinned = if crowd.active == 1 { Some(OneProcessor::pin()?) } else { None };
     let server = Server::start(kind, setup, side)?;
     let idle = server.idle_crowd(crowd.idle)?;
     if crowd.idle > 0 {
@@ -363,10 +319,7 @@ pub fn measure(
     if load.requests <= 0.0 {
         return Err(format!("{} served nothing", kind.program));
     }
-    Ok(vec![
-        load.requests_per_second,
-        spent.as_secs_f64() * 1e6 / load.requests,
-    ])
+    Ok(vec![load.requests_per_second, spent.as_secs_f64() * 1e6 / load.requests])
 }
 
 #[cfg(test)]

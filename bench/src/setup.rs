@@ -52,11 +52,8 @@ impl Setup {
         let executable = std::env::current_exe()
             .map_err(|error| format!("cannot find this executable: {error}"))?;
         let beside = |name: &str| executable.with_file_name(name);
-        let under_library = if options.native_only {
-            None
-        } else {
-            Some(UnderLibrary::find(beside("uepoll"))?)
-        };
+        let under_library =
+            if options.native_only { None } else { Some(UnderLibrary::find(beside("uepoll"))?) };
         Ok(Setup {
             quick: options.quick,
             pairs: options.pairs(),
@@ -76,9 +73,7 @@ impl Setup {
 
     /// The library that the preloaded side runs under.
     pub fn library(&self) -> Option<&Path> {
-        self.under_library
-            .as_ref()
-            .map(|under| under.library.as_path())
+        self.under_library.as_ref().map(|under| under.library.as_path())
     }
 
     /// A command that runs `program` as this side does.
@@ -105,27 +100,19 @@ impl UnderLibrary {
     /// preloads nothing would measure the kernel twice and print beautiful ratios.
     fn find(launcher: PathBuf) -> Result<UnderLibrary, String> {
         if !launcher.exists() {
-            return Err(format!(
-                "{} is missing: run `make build` first",
-                launcher.display()
-            ));
+            return Err(format!("{} is missing: run `make build` first", launcher.display()));
         }
         let mut look = launched(&launcher, Path::new("cat"));
         look.arg("/proc/self/maps");
         let maps = run::bounded(look, Duration::from_secs(10))
             .map_err(|error| format!("a trial run: {error}"))?;
-        let library = maps
-            .split_whitespace()
-            .find(|word| word.starts_with('/') && word.ends_with(LIBRARY));
+        let library =
+            maps.split_whitespace().find(|word| word.starts_with('/') && word.ends_with(LIBRARY));
         match library {
-            Some(library) => Ok(UnderLibrary {
-                launcher,
-                library: PathBuf::from(library),
-            }),
-            None => Err(format!(
-                "{} run -- cat: {LIBRARY} is not in that process",
-                launcher.display()
-            )),
+            Some(library) => Ok(UnderLibrary { launcher, library: PathBuf::from(library) }),
+            None => {
+                Err(format!("{} run -- cat: {LIBRARY} is not in that process", launcher.display()))
+            }
         }
     }
 }
@@ -162,10 +149,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 fn raise_descriptor_limit() {
     let now = getrlimit(Resource::Nofile);
     if now.current.is_some_and(|current| current < DESCRIPTORS) {
-        let raised = Rlimit {
-            current: now.maximum,
-            maximum: now.maximum,
-        };
+        let raised = Rlimit { current: now.maximum, maximum: now.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             eprintln!("uepoll-bench: the limit of open descriptors stays as it is: {error}");
         }

@@ -46,12 +46,7 @@ impl Case for Startup {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        vec![Metric {
-            name: "us/start",
-            better: Better::Lower,
-            has_ratio: true,
-            wanted: None,
-        }]
+        vec![Metric { name: "us/start", better: Better::Lower, has_ratio: true, wanted: None }]
     }
 
     fn run(&self, setup: &Setup, side: Side) -> Result<Vec<f64>, String> {
@@ -61,25 +56,17 @@ impl Case for Startup {
         let begin = Instant::now();
         for _ in 0..starts {
             let mut command = (self.command)(setup, side, &program);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().map_err(described)?;
             match run::wait(&mut child, LIMIT).map_err(described)? {
                 Some(status) if status.success() => {}
                 Some(status) => return Err(format!("true ended with {status}")),
                 None => {
-                    return Err(format!(
-                        "true hung: not finished after {} s",
-                        LIMIT.as_secs()
-                    ));
+                    return Err(format!("true hung: not finished after {} s", LIMIT.as_secs()));
                 }
             }
         }
-        Ok(vec![
-            begin.elapsed().as_secs_f64() * 1e6 / f64::from(starts),
-        ])
+        Ok(vec![begin.elapsed().as_secs_f64() * 1e6 / f64::from(starts)])
     }
 }
 

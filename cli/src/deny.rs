@@ -29,23 +29,11 @@ const CONVENTIONS: [Convention; 4] = [
         epoll: &[213, 214, 215, 232, 233, 281, 291, 441],
     },
     // i386: create, ctl, wait, pwait, create1, pwait2.
-    Convention {
-        arch: 0x4000_0003,
-        mask: !0,
-        epoll: &[254, 255, 256, 319, 329, 441],
-    },
+    Convention { arch: 0x4000_0003, mask: !0, epoll: &[254, 255, 256, 319, 329, 441] },
     // aarch64: create1, ctl, pwait, pwait2; it never had create and wait.
-    Convention {
-        arch: 0xc000_00b7,
-        mask: !0,
-        epoll: &[20, 21, 22, 441],
-    },
+    Convention { arch: 0xc000_00b7, mask: !0, epoll: &[20, 21, 22, 441] },
     // arm (EABI): create, ctl, wait, pwait, create1, pwait2.
-    Convention {
-        arch: 0x4000_0028,
-        mask: !0,
-        epoll: &[250, 251, 252, 346, 357, 441],
-    },
+    Convention { arch: 0x4000_0028, mask: !0, epoll: &[250, 251, 252, 346, 357, 441] },
 ];
 
 /// Offset of the number in the kernel's `struct seccomp_data`.
@@ -58,9 +46,7 @@ const ARCH: u32 = 4;
 /// Sets no_new_privs, without which the kernel lets only root install a filter.
 pub fn deny() -> Result<(), Failure> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        return Err(Failure::own(
-            "--deny-kernel-epoll does not know this machine's system calls",
-        ));
+        return Err(Failure::own("--deny-kernel-epoll does not know this machine's system calls"));
     }
     seccompiler::apply_filter(&filter()).map_err(|error| {
         Failure::own(format!(
@@ -146,11 +132,7 @@ mod tests {
     fn exactly_the_epoll_calls_are_denied() {
         for convention in &CONVENTIONS {
             for number in 0..600 {
-                let expected = if convention.epoll.contains(&number) {
-                    ENOSYS
-                } else {
-                    ALLOW
-                };
+                let expected = if convention.epoll.contains(&number) { ENOSYS } else { ALLOW };
                 assert_eq!(
                     verdict(convention.arch, number),
                     expected,

@@ -82,9 +82,9 @@ fn find(name: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, Failure> {
     let shown = Path::new(name).display();
     if name.as_bytes().contains(&b'/') {
         return match Path::new(name).metadata() {
-            Err(error) if is_absence(&error) => Err(Failure::missing(format!(
-                "{shown} is not there: check the path"
-            ))),
+            Err(error) if is_absence(&error) => {
+                Err(Failure::missing(format!("{shown} is not there: check the path")))
+            }
             _ => Ok(name.into()),
         };
     }
@@ -104,11 +104,7 @@ fn on_path(name: &OsStr, search: Option<&OsStr>) -> Option<PathBuf> {
     }
     let mut unrunnable = None;
     for directory in std::env::split_paths(search.unwrap_or(OsStr::new(DEFAULT_PATH))) {
-        let directory = if directory.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &directory
-        };
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
         let file = directory.join(name);
         let Ok(metadata) = file.metadata() else {
             continue;
@@ -152,14 +148,9 @@ fn judge(path: &Path, search: Option<&OsStr>, hops: usize) -> Result<Judgement, 
         Err(error) => return Ok(refused(format!("out of reach: {error}"))),
     };
     let mut start = Vec::new();
-    let read = (&mut file)
-        .take(script::LOOKED_AT as u64)
-        .read_to_end(&mut start);
+    let read = (&mut file).take(script::LOOKED_AT as u64).read_to_end(&mut start);
     if let Err(error) = read {
-        return Err(Failure::own(format!(
-            "{} cannot be read: {error}",
-            path.display()
-        )));
+        return Err(Failure::own(format!("{} cannot be read: {error}", path.display())));
     }
     if let Some(line) = script::line(&start) {
         return Ok(by_line(line, search, hops));
@@ -261,19 +252,17 @@ fn by_privileges(path: &Path, metadata: &Metadata) -> Option<Judgement> {
         capabilities: length.map(|length| &attribute[..length]),
         nosuid: mount.is_some_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID)),
     };
-    Some(refused(
-        match privileges::secure(&asks, &Caller::current())? {
-            Secure::SetId => {
-                "set-user-ID or set-group-ID to somebody else, and the loader ignores LD_PRELOAD where privileges are gained: become that user first, or run a copy without the bit"
-            }
-            Secure::Capabilities => {
-                "given file capabilities, and the loader ignores LD_PRELOAD where privileges are gained: become root first, or run a copy without them"
-            }
-            Secure::Caller => {
-                "about to run with an effective user or group other than the real one, and the loader ignores LD_PRELOAD then: make them equal first"
-            }
-        },
-    ))
+    Some(refused(match privileges::secure(&asks, &Caller::current())? {
+        Secure::SetId => {
+            "set-user-ID or set-group-ID to somebody else, and the loader ignores LD_PRELOAD where privileges are gained: become that user first, or run a copy without the bit"
+        }
+        Secure::Capabilities => {
+            "given file capabilities, and the loader ignores LD_PRELOAD where privileges are gained: become root first, or run a copy without them"
+        }
+        Secure::Caller => {
+            "about to run with an effective user or group other than the real one, and the loader ignores LD_PRELOAD then: make them equal first"
+        }
+    }))
 }
 
 /// Whether exec would be allowed to run it, by mode and by mount.

@@ -33,9 +33,6 @@ impl Failure {
     }
 
     fn new(status: u8, sentence: impl Into<String>) -> Self {
-        Self {
-            status,
-            sentence: sentence.into(),
-        }
+        Self { status, sentence: sentence.into() }
     }
 }

@@ -36,25 +36,17 @@ enum Command {
 
 /// The C runtime's entry; the exit status is that of [`start`].
 #[cfg(not(test))]
-#[expect(
-    unsafe_code,
-    reason = "exports a symbol; no other `main` exists under no_main"
-)]
+#[expect(unsafe_code, reason = "exports a symbol; no other `main` exists under no_main")]
 #[unsafe(no_mangle)]
 extern "C" fn main() -> libc::c_int {
     start()
 }
 
 /// Does what the command line asks for; returns only what could not be handed over to a program.
-#[cfg_attr(
-    test,
-    expect(dead_code, reason = "the test harness brings its own main")
-)]
+#[cfg_attr(test, expect(dead_code, reason = "the test harness brings its own main"))]
 fn start() -> libc::c_int {
     let failure = match Arguments::try_parse() {
-        Ok(Arguments {
-            command: Command::Run(options),
-        }) => run::run(&options),
+        Ok(Arguments { command: Command::Run(options) }) => run::run(&options),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return print(&error.to_string()),
             _ => Failure::own(usage(&error)),
@@ -69,11 +61,7 @@ fn start() -> libc::c_int {
 fn print(text: &str) -> libc::c_int {
     let mut out = std::io::stdout();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if written.is_ok() {
-        0
-    } else {
-        failure::OWN.into()
-    }
+    if written.is_ok() { 0 } else { failure::OWN.into() }
 }
 
 /// One sentence out of clap's paragraphs.

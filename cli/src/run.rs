@@ -12,11 +12,7 @@ use crate::failure::Failure;
 /// The library's file name.
 const LIBRARY: &str = "libuepoll.so";
 /// Where the library may be, seen from the directory of this command.
-const PLACES: [&str; 3] = [
-    "libuepoll.so",
-    "../lib/libuepoll.so",
-    "../lib/uepoll/libuepoll.so",
-];
+const PLACES: [&str; 3] = ["libuepoll.so", "../lib/libuepoll.so", "../lib/uepoll/libuepoll.so"];
 /// The variable that names the library instead.
 const LIBRARY_VARIABLE: &str = "UEPOLL_LIB";
 /// The loader's variable.
@@ -76,11 +72,7 @@ fn prepare(options: &Options) -> Result<Exec, Failure> {
     let library = find_library()?;
     let preload = preload(&library, std::env::var_os(PRELOAD_VARIABLE).as_deref())?;
     if options.verbose {
-        let denied = if options.deny_kernel_epoll {
-            ", kernel epoll denied (ENOSYS)"
-        } else {
-            ""
-        };
+        let denied = if options.deny_kernel_epoll { ", kernel epoll denied (ENOSYS)" } else { "" };
         let doubt = program.doubt.map(|why| format!(" ({why})"));
         // A closed stderr must not keep the program from running.
         let _ = writeln!(
@@ -101,12 +93,7 @@ fn prepare(options: &Options) -> Result<Exec, Failure> {
         });
     Ok(Exec {
         path: text(program.path.into())?,
-        arguments: options
-            .program
-            .iter()
-            .cloned()
-            .map(text)
-            .collect::<Result<_, _>>()?,
+        arguments: options.program.iter().cloned().map(text).collect::<Result<_, _>>()?,
         environment: environment.collect::<Result<_, _>>()?,
     })
 }
@@ -193,19 +180,12 @@ mod tests {
         let value = |before| preload(Path::new("/lib/libuepoll.so"), before).unwrap();
         assert_eq!(value(None), "/lib/libuepoll.so");
         assert_eq!(value(Some(OsStr::new(""))), "/lib/libuepoll.so");
-        assert_eq!(
-            value(Some(OsStr::new("/a.so b.so"))),
-            "/lib/libuepoll.so:/a.so b.so"
-        );
+        assert_eq!(value(Some(OsStr::new("/a.so b.so"))), "/lib/libuepoll.so:/a.so b.so");
     }
 
     #[test]
     fn paths_that_ld_preload_would_split_are_refused() {
-        for path in [
-            "/a b/libuepoll.so",
-            "/a:b/libuepoll.so",
-            "/$LIB/libuepoll.so",
-        ] {
+        for path in ["/a b/libuepoll.so", "/a:b/libuepoll.so", "/$LIB/libuepoll.so"] {
             let failure = preload(Path::new(path), None).unwrap_err();
             assert_eq!(failure.status, crate::failure::OWN);
             assert!(failure.sentence.contains("LD_PRELOAD"), "{failure:?}");

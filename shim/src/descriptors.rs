@@ -3,7 +3,7 @@
 //! A descriptor of the library is one that the program does not have: closing or duplicating it gives EBADF, and sweeps
 //! go around it.
 
-use libc::{FILE, c_int, c_uint};
+use libc::{FILE, c_char, c_int, c_uint};
 use uepoll::fdtable::{Flags, Word};
 use uepoll::{Errno, sys};
 
@@ -22,7 +22,8 @@ hooks! {
 
     /// close_range(2), split around the library's own descriptors.
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-        if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC != 0 || first > last {
+        // Others close nothing: they mark, or they fail.
+        if flags as c_uint & !libc::CLOSE_RANGE_UNSHARE != 0 || first > last {
             return real!(close_range(first, last, flags));
         }
         sweep(first, last, |from, to| real!(close_range(from, to, flags)))
@@ -51,12 +52,20 @@ hooks! {
 
     /// fclose(3) closes the stream's descriptor, by a call inside libc.
     fn fclose(stream: *mut FILE) -> c_int {
-        // SAFETY: the program's own stream, which fclose would follow too.
-        let fd = unsafe { libc::fileno(stream) };
-        if fd >= 0 {
-            let _ = closing(fd);
-        }
+        closing_stream(stream);
         real!(fclose(stream))
+    }
+
+    /// freopen(3) closes the stream's descriptor, by a call inside libc, and mostly opens the same number again.
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+        closing_stream(stream);
+        real!(freopen(path, mode, stream) else std::ptr::null_mut())
+    }
+
+    /// freopen(3), for programs built with large files.
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+        closing_stream(stream);
+        real!(freopen64(path, mode, stream) else std::ptr::null_mut())
     }
 
     /// dup(2)
@@ -109,6 +118,15 @@ hooks! {
 
 fn is_ours(fd: c_int) -> bool {
     TABLE.word(fd).is(Flags::OURS) && !is_foreign()
+}
+
+/// Tells the engine that libc is about to close a stream's number.
+fn closing_stream(stream: *mut FILE) {
+    // SAFETY: the program's own stream, which the function that was called follows too.
+    let fd = unsafe { libc::fileno(stream) };
+    if fd >= 0 {
+        let _ = closing(fd);
+    }
 }
 
 /// Tells the engine that a number is being closed. One load for a number of which nothing is known.

@@ -3,9 +3,12 @@
 //! For a descriptor that no edge-triggered item watches a hook is one load and a jump. An epoll descriptor can be
 //! neither read nor written (EINVAL); the library's own ones are not open (EBADF).
 
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t,
+    timespec,
+};
 use uepoll::fdtable::{Flags, Sign, Word};
-
+use uepoll::files::{self, Kind};
 
 use crate::hook::{hooks, real};
 use crate::{TABLE, engine, errno};
@@ -21,11 +24,9 @@ macro_rules! reading {
         if !word.is(OF_INTEREST) {
             return $call;
         }
-        if let Some(error) = refusal(word) {
-            return errno::fail(error) as _;
-        }
+        let before = datagrams_before($fd, word);
         let result = $call;
-        after_read($fd, word, $len as usize, result as isize, $flags);
+        after_read($fd, word, $len as usize, result as isize, $flags, before);
         result
     }};
 }
@@ -37,28 +38,40 @@ macro_rules! writing {
         if !word.is(OF_INTEREST) {
             return $call;
         }
-        if let Some(error) = refusal(word) {
-            return errno::fail(error) as _;
-        }
+        let peer = write_begins($fd, word);
         let result = $call;
-        after_write($fd, word, $len as usize, result as isize);
+        after_write($fd, word, $len as usize, result as isize, peer);
         result
     }};
+}
+
+/// Fails where the descriptor can be neither read nor written.
+macro_rules! refuse {
+    ($fd:expr) => {
+        let word = TABLE.word($fd);
+        if word.is(Flags::EPOLL.union(Flags::OURS)) {
+            let error = if word.is(Flags::EPOLL) { libc::EINVAL } else { libc::EBADF };
+            return errno::fail(error) as _;
+        }
+    };
 }
 
 hooks! {
     /// read(2)
     fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t {
+        refuse!(fd);
         reading!(fd, len, 0, real!(read(fd, buffer, len)))
     }
 
     /// read(2), as fortified programs call it.
     fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+        refuse!(fd);
         reading!(fd, len, 0, real!(__read_chk(fd, buffer, len, room)))
     }
 
     /// readv(2)
     fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        refuse!(fd);
         reading!(fd, total(parts, count as usize), 0, real!(readv(fd, parts, count)))
     }
 
@@ -93,9 +106,7 @@ hooks! {
         if !word.is(OF_INTEREST) {
             return real!(recvmsg(fd, message, flags));
         }
-        if let Some(error) = refusal(word) {
-            return errno::fail(error) as _;
-        }
+        let before = datagrams_before(fd, word);
         let result = real!(recvmsg(fd, message, flags));
         let (len, controls) = if result >= 0 {
             // SAFETY: the kernel has just read and written it.
@@ -104,7 +115,7 @@ hooks! {
             (0, 0)
         };
         let len = if controls > 0 { result as usize } else { len };
-        after_read(fd, word, len, result, flags);
+        after_read(fd, word, len, result, flags, before);
         result
     }
 
@@ -117,11 +128,13 @@ hooks! {
 
     /// write(2)
     fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t {
+        refuse!(fd);
         writing!(fd, len, real!(write(fd, buffer, len)))
     }
 
     /// writev(2)
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        refuse!(fd);
         writing!(fd, total(parts, count as usize), real!(writev(fd, parts, count)))
     }
 
@@ -139,8 +152,10 @@ hooks! {
 
     /// sendmsg(2). Descriptors may travel with it: what was this process' alone is so no longer.
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+        let peer = write_begins(fd, TABLE.word(fd));
         let result = real!(sendmsg(fd, message, flags));
         if result < 0 && errno::get() != libc::EAGAIN {
+            write_ends(peer);
             return result;
         }
         // SAFETY: the kernel has just read it.
@@ -149,10 +164,7 @@ hooks! {
         if controls > 0 {
             TABLE.share_private();
         }
-        let word = TABLE.word(fd);
-        if word.is(OF_INTEREST) {
-            after_write(fd, word, len, result);
-        }
+        after_write(fd, TABLE.word(fd), len, result, peer);
         result
     }
 
@@ -187,30 +199,18 @@ hooks! {
         let result = real!(eventfd_read(fd, value));
         let word = TABLE.word(fd);
         if word.is(OF_INTEREST) {
-            after_read(fd, word, 8, if result == 0 { 8 } else { -1 }, 0);
+            after_read(fd, word, 8, if result == 0 { 8 } else { -1 }, 0, None);
         }
         result
     }
 
     /// eventfd_write(3) writes inside libc.
     fn eventfd_write(fd: c_int, value: u64) -> c_int {
-        let result = real!(eventfd_write(fd, value));
         let word = TABLE.word(fd);
-        if word.is(OF_INTEREST) {
-            after_write(fd, word, 8, if result == 0 { 8 } else { -1 });
-        }
+        let peer = write_begins(fd, word);
+        let result = real!(eventfd_write(fd, value));
+        after_write(fd, word, 8, if result == 0 { 8 } else { -1 }, peer);
         result
-    }
-}
-
-/// Why a descriptor can be neither read nor written.
-fn refusal(word: Word) -> Option<c_int> {
-    if word.is(Flags::EPOLL) {
-        Some(libc::EINVAL)
-    } else if word.is(Flags::OURS) {
-        Some(libc::EBADF)
-    } else {
-        None
     }
 }
 
@@ -237,8 +237,15 @@ pub fn woken(fd: c_int) {
     }
 }
 
+/// The queue of a datagram socket before a read of it: the difference is what the read took, for FIONREAD does not
+/// count datagrams.
+fn datagrams_before(fd: c_int, word: Word) -> Option<u32> {
+    let counts = word.is(Flags::EVIDENCE) && word.kind() == Kind::Datagram;
+    counts.then(|| files::queued(fd, Kind::Datagram)).flatten()
+}
+
 /// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
-fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int) {
+fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Option<u32>) {
     if !word.is(Flags::EVIDENCE) || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
         return;
     }
@@ -253,8 +260,12 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int) {
         // The end of a stream: IN stays high, and quiet.
         0 => {}
         1.. => {
+            let took = match before {
+                Some(before) => before.saturating_sub(files::queued(fd, kind).unwrap_or(before)),
+                None => result as u32,
+            };
             if let Some(entry) = TABLE.get(fd) {
-                entry.consume(result as u32);
+                entry.consume(took);
             }
             let short = kind.short_read_drains() && (result as usize) < len;
             if short || kind.any_read_drains() {
@@ -267,13 +278,33 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int) {
     }
 }
 
-/// What a write has shown. `result` may be -1, with errno set.
-fn after_write(fd: c_int, word: Word, len: usize, result: isize) {
-    if result > 0 && word.is(Flags::PEERED) {
-        let peer = TABLE.get(fd).and_then(|entry| entry.peer()).unwrap_or(-1);
-        if TABLE.word(peer).is(Flags::EVIDENCE) {
-            sign(peer, Sign::WokenIn);
+/// A write begins. Gives the watched number whose pollers it wakes, as far as is known.
+fn write_begins(fd: c_int, word: Word) -> Option<c_int> {
+    if !word.is(Flags::PEERED) {
+        return None;
+    }
+    let peer = TABLE.get(fd)?.peer()?;
+    let entry = TABLE.get(peer)?;
+    if !entry.word().is(Flags::WATCHED) {
+        return None;
+    }
+    entry.write_begins();
+    Some(peer)
+}
+
+fn write_ends(peer: Option<c_int>) {
+    if let Some(entry) = peer.and_then(|peer| TABLE.get(peer)) {
+        entry.write_ends();
+    }
+}
+
+/// What a write has shown. `result` may be -1, with errno set; `peer` is what [`write_begins`] gave.
+fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_int>) {
+    if let (Some(peer), Some(engine)) = (peer, engine()) {
+        if result > 0 {
+            engine.written(peer);
         }
+        write_ends(Some(peer));
     }
     if !word.is(Flags::EVIDENCE) {
         return;
@@ -282,7 +313,7 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize) {
     if short {
         sign(fd, Sign::Filled);
     }
-    if result > 0 && word.kind().wakes_itself() {
+    if peer.is_none() && result > 0 && word.kind().wakes_itself() {
         sign(fd, Sign::WokenIn);
     }
 }
@@ -291,10 +322,11 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize) {
 fn moved(from: c_int, to: c_int, len: usize, result: isize) -> isize {
     let (source, target) = (TABLE.word(from), TABLE.word(to));
     if source.is(OF_INTEREST) {
-        after_read(from, source, len, result, 0);
+        after_read(from, source, len, result, 0, None);
     }
     if target.is(OF_INTEREST) {
-        after_write(to, target, len, result);
+        let peer = write_begins(to, target);
+        after_write(to, target, len, result, peer);
     }
     result
 }
@@ -313,4 +345,3 @@ pub fn after_accept(listener: c_int, fd: c_int) {
         sign(listener, Sign::Drained);
     }
 }
-

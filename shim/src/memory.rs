@@ -65,7 +65,8 @@ pub fn in_reach<T>(address: *const T, len: usize) -> bool {
 }
 
 fn good(address: usize, len: usize, need: Need) -> bool {
-    if address == 0 || !in_reach(address as *const u8, len) {
+    // Nothing can be mapped at the very beginning (vm.mmap_min_addr).
+    if address < PAGE || !in_reach(address as *const u8, len) {
         return false;
     }
     let mappings = MAPPINGS.load(Ordering::SeqCst);

@@ -68,7 +68,12 @@ hooks! {
     fn eventfd(count: c_uint, flags: c_int) -> c_int {
         let fd = real!(eventfd(count, flags));
         let semaphore = flags & libc::EFD_SEMAPHORE != 0;
-        opened(fd, if semaphore { Kind::EventfdSemaphore } else { Kind::Eventfd }, true)
+        let kind = if semaphore { Kind::EventfdSemaphore } else { Kind::Eventfd };
+        if fd >= 0 && !is_foreign() {
+            forget(fd);
+            TABLE.opened_eventfd(fd, kind);
+        }
+        fd
     }
 
     /// timerfd_create(2)

@@ -65,8 +65,8 @@ fn ppoll_instances(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    let sleep = read_timeout(timeout)
-        .and_then(|timeout| Ok(Sleep { timeout, mask: read_mask(mask, 8)? }));
+    let sleep =
+        read_timeout(timeout).and_then(|timeout| Ok(Sleep { timeout, mask: read_mask(mask, 8)? }));
     match sleep {
         Ok(sleep) => observe(fds, count, sleep),
         Err(error) => fail(error.into_raw()),

@@ -22,7 +22,15 @@ hooks! {
 }
 
 /// The result of a system call that the library answers.
-fn served(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> Option<c_long> {
+fn served(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> Option<c_long> {
     let (fd, second) = (a as c_int, b as c_int);
     // SAFETY: each is the replaced function of that name, whose arguments the system call has in the same order; the
     // pointers are the program's own.
@@ -44,12 +52,18 @@ fn served(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: u
             libc::SYS_dup3 => descriptors::dup3(fd, second, c as c_int),
             libc::SYS_fcntl => descriptors::fcntl(fd, second, c),
             #[cfg(target_arch = "x86_64")]
-            libc::SYS_poll if poll::has_instance(a as _, b as _) => poll::poll(a as _, b as _, c as c_int),
+            libc::SYS_poll if poll::has_instance(a as _, b as _) => {
+                poll::poll(a as _, b as _, c as c_int)
+            }
             libc::SYS_ppoll if poll::has_instance(a as _, b as _) => {
                 poll::ppoll(a as _, b as _, c as _, d as _)
             }
-            libc::SYS_read if TABLE.word(fd) != Word::EMPTY => return Some(io::read(fd, b as _, c) as c_long),
-            libc::SYS_write if TABLE.word(fd) != Word::EMPTY => return Some(io::write(fd, b as _, c) as c_long),
+            libc::SYS_read if TABLE.word(fd) != Word::EMPTY => {
+                return Some(io::read(fd, b as _, c) as c_long);
+            }
+            libc::SYS_write if TABLE.word(fd) != Word::EMPTY => {
+                return Some(io::write(fd, b as _, c) as c_long);
+            }
             IO_URING_SETUP => fail(libc::ENOSYS),
             _ => return None,
         }

@@ -3,7 +3,7 @@
 use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use uepoll::backend::Sleep;
 use uepoll::fdtable::Flags;
-use uepoll::{Errno, Engine};
+use uepoll::{Engine, Errno};
 
 use crate::epoll::{read_mask, read_timeout};
 use crate::errno::{self, answer, fail};
@@ -12,7 +12,10 @@ use crate::{TABLE, cancel, engine, memory};
 
 /// What select's three sets ask of poll, and what of its answer counts: the kernel's POLLIN_SET and so on.
 const SETS: [(i16, i16); 3] = [
-    (libc::POLLIN, libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR),
+    (
+        libc::POLLIN,
+        libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR,
+    ),
     (libc::POLLOUT, libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR),
     (libc::POLLPRI, libc::POLLPRI),
 ];

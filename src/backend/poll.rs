@@ -9,7 +9,7 @@ use super::{Hit, Key, Set, Sleep, Watch};
 use crate::edge::Backlog;
 use crate::events::Events;
 use crate::fdtable::FdTable;
-use crate::files;
+use crate::files::{self, Kind};
 use crate::sys::{self, Result};
 
 /// Not in the set.
@@ -80,10 +80,16 @@ impl PollSet {
             let open = polled.revents & libc::POLLNVAL == 0;
             // Before the state is asked for: what comes in between is in the report, and counted as growth later. The
             // other way round it would be neither.
-            let backlog = if open && watch.backlog { backlog(self.table, watch) } else { None };
+            let ask = watch.backlog || is_being_written(self.table, watch);
+            let backlog =
+                if open && ask { backlog(self.table, watch.fd, watch.kind) } else { None };
             if open && watch.whole != watch.mask {
                 self.asked.push(self.hits.len());
-                self.again.push(pollfd { fd: polled.fd, events: watch.whole.to_poll(), revents: 0 });
+                self.again.push(pollfd {
+                    fd: polled.fd,
+                    events: watch.whole.to_poll(),
+                    revents: 0,
+                });
             }
             let levels = open.then(|| Events::from_poll(polled.revents));
             self.hits.push(Hit { key: watched.key, levels, backlog });
@@ -119,16 +125,29 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
         if polled.revents != 0 {
             let open = polled.revents & libc::POLLNVAL == 0;
             let levels = open.then(|| Events::from_poll(polled.revents));
-            let backlog = if open && watch.backlog { backlog(table, watch) } else { None };
+            let backlog =
+                if open && watch.backlog { backlog(table, watch.fd, watch.kind) } else { None };
             hits.push(Hit { key: *key, levels, backlog });
         }
     }
 }
 
+/// Whether a write to an edge-triggered eventfd is on its way: its sign may come after what it did was seen here, and
+/// must then be told from one that came later.
+fn is_being_written(table: &FdTable, watch: &Watch) -> bool {
+    let edge = watch.whole != watch.mask || watch.mask.contains(Events::RDHUP);
+    edge && watch.kind == Kind::Eventfd
+        && table.get(watch.fd).is_some_and(|entry| entry.is_being_written())
+}
+
 /// How much is queued in a watched file, and how much the program has read of it so far.
-pub fn backlog(table: &FdTable, watch: &Watch) -> Option<Backlog> {
-    let consumed = table.get(watch.fd)?.consumed();
-    Some(Backlog { queued: files::queued(watch.fd, watch.kind)?, consumed })
+pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
+    let consumed = match kind {
+        // Reading it sets it to 0.
+        Kind::Eventfd => 0,
+        _ => table.get(fd)?.consumed(),
+    };
+    Some(Backlog { queued: files::queued(fd, kind)?, consumed })
 }
 
 impl Set for PollSet {

@@ -228,13 +228,7 @@ pub fn tcp_backlog(fd: RawFd) -> Result<u32> {
 pub fn futex_wait(word: &AtomicU32, value: u32) {
     // SAFETY: an aligned word that lives as long as the borrow; no timeout.
     let _ = unsafe {
-        syscall!(
-            Sysno::futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            value,
-            0
-        )
+        syscall!(Sysno::futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, value, 0)
     };
 }
 
@@ -320,7 +314,8 @@ fn as_fd(number: usize) -> RawFd {
 /// # Errors
 /// Those of open(2) and write(2).
 pub fn append_file(path: &CStr, text: &[u8]) -> Result<()> {
-    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    let flags =
+        libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
     // SAFETY: a terminated path.
     let fd = unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600) }
         .map(as_fd)?;

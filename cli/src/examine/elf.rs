@@ -76,9 +76,7 @@ where
         header.is_big_endian()
     };
     if machine != MACHINE || !header.is_class_64() || !native {
-        return Some(Kind::Foreign {
-            machine: machine_name(machine, header.is_class_64()),
-        });
+        return Some(Kind::Foreign { machine: machine_name(machine, header.is_class_64()) });
     }
     let kind = header.e_type(endian);
     if kind != elf::ET_EXEC && kind != elf::ET_DYN {
@@ -90,9 +88,7 @@ where
     let segments = header.program_headers(endian, data).ok()?;
     for segment in segments {
         if let Some(loader) = segment.interpreter(endian, data).ok()? {
-            return Some(Kind::Dynamic {
-                loader: OsString::from_vec(loader.to_vec()),
-            });
+            return Some(Kind::Dynamic { loader: OsString::from_vec(loader.to_vec()) });
         }
     }
     if kind == elf::ET_EXEC {
@@ -111,11 +107,7 @@ where
     }
     // Linkers before 2016 did not set DF_1_PIE; an entry address then tells a program from a library.
     let program = flags & elf::DF_1_PIE.0 != 0 || header.e_entry(endian).into() != 0;
-    Some(if program {
-        Kind::Static { pie: true }
-    } else {
-        Kind::Library
-    })
+    Some(if program { Kind::Static { pie: true } } else { Kind::Library })
 }
 
 /// Whether the Go compiler left its marks: a note that the kernel maps, or its sections.

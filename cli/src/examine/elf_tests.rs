@@ -42,9 +42,7 @@ fn compiled_programs() {
         (
             MAIN,
             &["-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"],
-            Kind::Dynamic {
-                loader: "/lib/ld-musl-x86_64.so.1".into(),
-            },
+            Kind::Dynamic { loader: "/lib/ld-musl-x86_64.so.1".into() },
         ),
     ] {
         if let Some(bytes) = compiled(source, options) {
@@ -77,19 +75,12 @@ fn the_loader_is_known_by_its_name() {
 #[test]
 fn other_machines_and_word_sizes() {
     let own = std::fs::read("/proc/self/exe").unwrap();
-    for (at, value, words) in [
-        (18, 40, "ARM (64-bit)"),
-        (18, 243, "RISC-V (64-bit)"),
-        (18, 200, "ELF machine 200"),
-    ] {
+    for (at, value, words) in
+        [(18, 40, "ARM (64-bit)"), (18, 243, "RISC-V (64-bit)"), (18, 200, "ELF machine 200")]
+    {
         let mut bytes = own.clone();
         bytes[at] = value;
-        assert_eq!(
-            kind(&bytes),
-            Some(Kind::Foreign {
-                machine: words.into()
-            })
-        );
+        assert_eq!(kind(&bytes), Some(Kind::Foreign { machine: words.into() }));
     }
     let mut bytes = own;
     bytes[4] = 1;

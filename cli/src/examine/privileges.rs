@@ -86,145 +86,42 @@ fn grants(attribute: &[u8]) -> bool {
         .collect();
     // magic and flags; permitted, inheritable; the same again for the capabilities from 32 on.
     let effective = words.first().is_some_and(|flags| flags & 1 != 0);
-    effective
-        || [1, 3]
-            .iter()
-            .any(|&at| words.get(at).is_some_and(|&word| word != 0))
+    effective || [1, 3].iter().any(|&at| words.get(at).is_some_and(|&word| word != 0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const USER: Caller = Caller {
-        user: (1000, 1000),
-        group: (100, 100),
-        no_new_privs: false,
-    };
-    const PLAIN: Asks = Asks {
-        mode: 0o755,
-        user: 0,
-        group: 0,
-        capabilities: None,
-        nosuid: false,
-    };
-    const NET_RAW: [u8; 20] = [
-        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    const USER: Caller = Caller { user: (1000, 1000), group: (100, 100), no_new_privs: false };
+    const PLAIN: Asks = Asks { mode: 0o755, user: 0, group: 0, capabilities: None, nosuid: false };
+    const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
     #[test]
     fn table() {
-        let root = Caller {
-            user: (0, 0),
-            group: (0, 0),
-            ..USER
-        };
-        let locked = Caller {
-            no_new_privs: true,
-            ..USER
-        };
-        let raised = Caller {
-            user: (1000, 0),
-            ..USER
-        };
-        let set_user = Asks {
-            mode: 0o4755,
-            ..PLAIN
-        };
-        let set_group = Asks {
-            mode: 0o2755,
-            ..PLAIN
-        };
-        let capable = Asks {
-            capabilities: Some(&NET_RAW),
-            ..PLAIN
-        };
+        let root = Caller { user: (0, 0), group: (0, 0), ..USER };
+        let locked = Caller { no_new_privs: true, ..USER };
+        let raised = Caller { user: (1000, 0), ..USER };
+        let set_user = Asks { mode: 0o4755, ..PLAIN };
+        let set_group = Asks { mode: 0o2755, ..PLAIN };
+        let capable = Asks { capabilities: Some(&NET_RAW), ..PLAIN };
         for (name, asks, caller, expected) in [
             ("plain", PLAIN, USER, None),
             ("set-user-ID", set_user, USER, Some(Secure::SetId)),
             ("set-group-ID", set_group, USER, Some(Secure::SetId)),
-            (
-                "to oneself",
-                Asks {
-                    user: 1000,
-                    ..set_user
-                },
-                USER,
-                None,
-            ),
-            (
-                "to one's group",
-                Asks {
-                    group: 100,
-                    ..set_group
-                },
-                USER,
-                None,
-            ),
-            (
-                "locking bit",
-                Asks {
-                    mode: 0o2745,
-                    ..PLAIN
-                },
-                USER,
-                None,
-            ),
+            ("to oneself", Asks { user: 1000, ..set_user }, USER, None),
+            ("to one's group", Asks { group: 100, ..set_group }, USER, None),
+            ("locking bit", Asks { mode: 0o2745, ..PLAIN }, USER, None),
             ("root to root", set_user, root, None),
-            (
-                "root to other",
-                Asks {
-                    user: 5,
-                    ..set_user
-                },
-                root,
-                Some(Secure::SetId),
-            ),
+            ("root to other", Asks { user: 5, ..set_user }, root, Some(Secure::SetId)),
             ("no_new_privs", set_user, locked, None),
-            (
-                "nosuid",
-                Asks {
-                    nosuid: true,
-                    ..set_user
-                },
-                USER,
-                None,
-            ),
+            ("nosuid", Asks { nosuid: true, ..set_user }, USER, None),
             ("capable", capable, USER, Some(Secure::Capabilities)),
-            (
-                "capable, no_new_privs",
-                capable,
-                locked,
-                Some(Secure::Capabilities),
-            ),
-            (
-                "capable, nosuid",
-                Asks {
-                    nosuid: true,
-                    ..capable
-                },
-                USER,
-                None,
-            ),
+            ("capable, no_new_privs", capable, locked, Some(Secure::Capabilities)),
+            ("capable, nosuid", Asks { nosuid: true, ..capable }, USER, None),
             ("capable, root", capable, root, None),
-            (
-                "no capability",
-                Asks {
-                    capabilities: Some(&[0; 20]),
-                    ..PLAIN
-                },
-                USER,
-                None,
-            ),
-            (
-                "cut short",
-                Asks {
-                    capabilities: Some(&[1]),
-                    ..PLAIN
-                },
-                USER,
-                None,
-            ),
+            ("no capability", Asks { capabilities: Some(&[0; 20]), ..PLAIN }, USER, None),
+            ("cut short", Asks { capabilities: Some(&[1]), ..PLAIN }, USER, None),
             ("raised already", PLAIN, raised, Some(Secure::Caller)),
         ] {
             assert_eq!(secure(&asks, &caller), expected, "{name}");

@@ -17,10 +17,7 @@ pub struct Line {
 
 /// The `#!` line at the start of a file, if there is one that the kernel would take.
 pub fn line(start: &[u8]) -> Option<Line> {
-    let line = start
-        .get(..LOOKED_AT)
-        .unwrap_or(start)
-        .strip_prefix(b"#!")?;
+    let line = start.get(..LOOKED_AT).unwrap_or(start).strip_prefix(b"#!")?;
     let line = line.split(|&byte| byte == b'\n' || byte == 0).next()?;
     let line = trim(line);
     if line.is_empty() {

@@ -24,11 +24,7 @@ fn files_that_are_no_programs() {
     };
     fixture.refused(fixture.path(""), 126, &["a directory"]);
     fixture.refused("/dev/null", 126, &["not a regular file"]);
-    fixture.refused(
-        fixture.file("plain", "x", 0o644),
-        126,
-        &["not executable", "chmod"],
-    );
+    fixture.refused(fixture.file("plain", "x", 0o644), 126, &["not executable", "chmod"]);
     let words = ["neither an ELF program nor a script"];
     fixture.refused(fixture.file("text", "echo hello\n", 0o755), 126, &words);
     fixture.refused(fixture.file("empty", "", 0o755), 126, &words);
@@ -43,12 +39,8 @@ fn a_file_that_cannot_be_run_is_found_on_path_all_the_same() {
         return;
     };
     fixture.file("plain", "x", 0o644);
-    let output = fixture
-        .uepoll()
-        .args(["run", "plain"])
-        .env("PATH", fixture.path(""))
-        .output()
-        .unwrap();
+    let output =
+        fixture.uepoll().args(["run", "plain"]).env("PATH", fixture.path("")).output().unwrap();
     check_refusal(&output, 126, &["not executable"]);
 }
 
@@ -119,22 +111,10 @@ fn scripts_are_judged_by_their_interpreters() {
         return;
     };
     let script = |name: &str, line: &str| fixture.file(name, format!("#!{line}\n"), 0o755);
-    fixture.refused(
-        script("a", "/no/interpreter"),
-        126,
-        &["/no/interpreter", "missing"],
-    );
-    fixture.refused(
-        script("b", "/usr/bin/env no-such-one"),
-        126,
-        &["no-such-one", "not found"],
-    );
+    fixture.refused(script("a", "/no/interpreter"), 126, &["/no/interpreter", "missing"]);
+    fixture.refused(script("b", "/usr/bin/env no-such-one"), 126, &["no-such-one", "not found"]);
     fixture.refused(script("c", "/usr/bin/env -S -i sh"), 126, &["LD_PRELOAD"]);
-    fixture.refused(
-        script("d", fixture.path("d").to_str().unwrap()),
-        126,
-        &["scripts in turn"],
-    );
+    fixture.refused(script("d", fixture.path("d").to_str().unwrap()), 126, &["scripts in turn"]);
     let own = format!("{} sh", fixture.path("env").display());
     fixture.refused(script("env", &own), 126, &["scripts in turn"]);
     if let Some(program) = fixture.program("static", MAIN, &["-static"]) {
@@ -144,10 +124,6 @@ fn scripts_are_judged_by_their_interpreters() {
         fixture.refused(&direct, 126, &words);
         fixture.refused(script("f", direct.to_str().unwrap()), 126, &words);
         fixture.refused(script("g", &format!("/usr/bin/env {program}")), 126, &words);
-        fixture.refused(
-            script("h", &format!("/usr/bin/env -S A=b {program} -x")),
-            126,
-            &words,
-        );
+        fixture.refused(script("h", &format!("/usr/bin/env -S A=b {program} -x")), 126, &words);
     }
 }

@@ -11,24 +11,14 @@ fn the_library_is_put_before_other_preloads() {
     let Some(fixture) = Fixture::new() else {
         return;
     };
-    let other = fixture
-        .program("libother.so", "", &["-shared", "-fPIC"])
-        .unwrap();
+    let other = fixture.program("libother.so", "", &["-shared", "-fPIC"]).unwrap();
     let library = fixture.library.display();
     let show = ["run", "--", "sh", "-c", "echo $LD_PRELOAD"];
     let output = fixture.uepoll().args(show).output().unwrap();
     assert_eq!(text(&output.stdout), format!("{library}\n"));
     assert_eq!(text(&output.stderr), "");
-    let output = fixture
-        .uepoll()
-        .args(show)
-        .env("LD_PRELOAD", &other)
-        .output()
-        .unwrap();
-    assert_eq!(
-        text(&output.stdout),
-        format!("{library}:{}\n", other.display())
-    );
+    let output = fixture.uepoll().args(show).env("LD_PRELOAD", &other).output().unwrap();
+    assert_eq!(text(&output.stdout), format!("{library}:{}\n", other.display()));
 }
 
 #[test]
@@ -121,17 +111,9 @@ fn options_after_the_program_are_the_programs() {
     let Some(fixture) = Fixture::new() else {
         return;
     };
-    for arguments in [
-        &["--", "echo", "-v", "--", "--help"][..],
-        &["echo", "-v", "--", "--help"],
-    ] {
+    for arguments in [&["--", "echo", "-v", "--", "--help"][..], &["echo", "-v", "--", "--help"]] {
         let output = fixture.run(arguments);
-        assert_eq!(
-            text(&output.stdout),
-            "-v -- --help\n",
-            "{}",
-            text(&output.stderr)
-        );
+        assert_eq!(text(&output.stdout), "-v -- --help\n", "{}", text(&output.stderr));
     }
 }
 
@@ -156,11 +138,7 @@ fn scripts_and_environment_arrive_unchanged() {
     let Some(fixture) = Fixture::new() else {
         return;
     };
-    let script = fixture.file(
-        "script",
-        "#!/usr/bin/env -S sh -e\necho $0 $1 $WORD\n",
-        0o755,
-    );
+    let script = fixture.file("script", "#!/usr/bin/env -S sh -e\necho $0 $1 $WORD\n", 0o755);
     let output = fixture
         .uepoll()
         .args(["run", "--"])
@@ -181,12 +159,8 @@ fn argument_zero_is_the_name_as_given() {
     let source =
         "#include <stdio.h>\nint main(int c, char **v) { (void)c; puts(v[0]); return 0; }\n";
     fixture.program("show", source, &[]).unwrap();
-    let output = fixture
-        .uepoll()
-        .args(["run", "show"])
-        .env("PATH", fixture.path(""))
-        .output()
-        .unwrap();
+    let output =
+        fixture.uepoll().args(["run", "show"]).env("PATH", fixture.path("")).output().unwrap();
     assert_eq!(text(&output.stdout), "show\n");
 }
 
@@ -199,9 +173,7 @@ fn an_ignored_sigpipe_stays_ignored_and_a_default_one_default() {
     let under = format!("{} run -- {show}", env!("CARGO_BIN_EXE_uepoll"));
     let shell = |trap: &str, command: &str| {
         let mut shell = std::process::Command::new("sh");
-        shell
-            .args(["-c", &format!("{trap} {command}")])
-            .env("UEPOLL_LIB", &fixture.library);
+        shell.args(["-c", &format!("{trap} {command}")]).env("UEPOLL_LIB", &fixture.library);
         text(&shell.output().unwrap().stdout)
     };
     for trap in ["", "trap '' PIPE;", "trap '' PIPE HUP USR1;"] {
@@ -230,10 +202,7 @@ fn closed_standard_descriptors_stay_closed() {
     assert!(status.success());
     let list = std::fs::read_to_string(fixture.path("list")).unwrap();
     let open: Vec<_> = list.lines().collect();
-    assert!(
-        open.contains(&"1") && !open.contains(&"0") && !open.contains(&"2"),
-        "{list}"
-    );
+    assert!(open.contains(&"1") && !open.contains(&"0") && !open.contains(&"2"), "{list}");
 }
 
 const ASK: &str = r#"
@@ -276,9 +245,7 @@ fn unreadable_programs_are_run_unexamined() {
         return;
     }
     let everyone = |path: &Path| {
-        let status = std::process::Command::new("chmod")
-            .args(["755".as_ref(), path])
-            .status();
+        let status = std::process::Command::new("chmod").args(["755".as_ref(), path]).status();
         assert!(status.unwrap().success());
     };
     everyone(&fixture.path(""));
@@ -314,12 +281,7 @@ fn the_command_explains_itself() {
         assert!(text(&output.stdout).contains(word), "{arguments:?}");
         assert_eq!(text(&output.stderr), "");
     }
-    for arguments in [
-        &[][..],
-        &["nonsense"],
-        &["run"],
-        &["run", "--nonsense", "true"],
-    ] {
+    for arguments in [&[][..], &["nonsense"], &["run"], &["run", "--nonsense", "true"]] {
         let output = fixture.uepoll().args(arguments).output().unwrap();
         check_refusal(&output, 125, &["uepoll --help"]);
     }
@@ -330,15 +292,7 @@ fn help_that_cannot_be_written_is_a_failure() {
     let Some(fixture) = Fixture::new() else {
         return;
     };
-    let full = std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap();
-    let status = fixture
-        .uepoll()
-        .arg("--help")
-        .stdout(full)
-        .status()
-        .unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = fixture.uepoll().arg("--help").stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(125));
 }

@@ -61,12 +61,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> io::Result<Options> {
     };
     while let Some(option) = arguments.next() {
         let value = arguments.next().ok_or_else(usage)?;
-        let milliseconds = || {
-            value
-                .parse()
-                .map(Duration::from_millis)
-                .map_err(|_| usage())
-        };
+        let milliseconds = || value.parse().map(Duration::from_millis).map_err(|_| usage());
         match option.as_str() {
             "--warm-ms" => options.warm = milliseconds()?,
             "--measure-ms" => options.measure = milliseconds()?,
@@ -148,9 +143,7 @@ fn expect(what: &str, found: usize, expected: usize) -> io::Result<()> {
     if found == expected {
         Ok(())
     } else {
-        Err(io::Error::other(format!(
-            "{what}: {found} instead of {expected}"
-        )))
+        Err(io::Error::other(format!("{what}: {found} instead of {expected}")))
     }
 }
 
@@ -170,16 +163,10 @@ struct Watched {
 impl Watched {
     fn new(kind: Kind) -> io::Result<Watched> {
         Ok(match kind {
-            Kind::Eventfd => Watched {
-                fd: sys::eventfd(0)?,
-                peer: None,
-            },
+            Kind::Eventfd => Watched { fd: sys::eventfd(0)?, peer: None },
             Kind::SocketPair => {
                 let (fd, peer) = sys::socket_pair()?;
-                Watched {
-                    fd,
-                    peer: Some(peer),
-                }
+                Watched { fd, peer: Some(peer) }
             }
         })
     }
@@ -242,9 +229,7 @@ fn wait_among(
         watched.stir()?;
     }
     let mut events = Events::with_room(64);
-    nanoseconds(options, || {
-        expect("events", epoll.wait(&mut events, timeout)?, ready)
-    })
+    nanoseconds(options, || expect("events", epoll.wait(&mut events, timeout)?, ready))
 }
 
 /// Nanoseconds an event: `active` of `size` become readable, all of them are reported and read.
@@ -283,12 +268,7 @@ impl Player {
     fn new(inlet: OwnedFd, outlet: OwnedFd) -> io::Result<Player> {
         let epoll = Epoll::new()?;
         epoll.add(&inlet, EPOLLIN, 0)?;
-        Ok(Player {
-            epoll,
-            inlet,
-            outlet,
-            events: Events::with_room(4),
-        })
+        Ok(Player { epoll, inlet, outlet, events: Events::with_room(4) })
     }
 
     /// False at the end of the game: the other side has closed.
@@ -317,8 +297,7 @@ fn ping_pong(options: &Options) -> io::Result<f64> {
         });
         // Closes the pipe and so ends the other thread, also after an error.
         drop(near);
-        echo.join()
-            .unwrap_or_else(|_| Err(io::Error::other("the other thread failed")))?;
+        echo.join().unwrap_or_else(|_| Err(io::Error::other("the other thread failed")))?;
         time
     })
 }
@@ -327,9 +306,7 @@ fn ping_pong(options: &Options) -> io::Result<f64> {
 fn oneshot_two_threads(options: &Options) -> io::Result<f64> {
     const SIZE: usize = 16;
     let epoll = Epoll::new()?;
-    let fds = (0..SIZE)
-        .map(|_| sys::eventfd(1))
-        .collect::<io::Result<Vec<_>>>()?;
+    let fds = (0..SIZE).map(|_| sys::eventfd(1)).collect::<io::Result<Vec<_>>>()?;
     for (index, fd) in fds.iter().enumerate() {
         epoll.add(fd, EPOLLIN | EPOLLONESHOT, index)?;
     }
@@ -353,9 +330,7 @@ fn oneshot_two_threads(options: &Options) -> io::Result<f64> {
         let (time, done) = (begin.elapsed(), count.load(Ordering::Relaxed) - before);
         stop.store(true, Ordering::Relaxed);
         for worker in workers {
-            worker
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a thread failed")))?;
+            worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread failed")))?;
         }
         if done == 0 {
             return Err(io::Error::other("no events"));
@@ -400,9 +375,7 @@ fn dup_close(options: &Options) -> io::Result<f64> {
 /// Bytes of resident memory that each of `size` registered descriptors costs the process, after some waits.
 fn memory(options: &Options, size: usize) -> io::Result<f64> {
     let epoll = Epoll::new()?;
-    let fds = (0..size)
-        .map(|_| sys::eventfd(0))
-        .collect::<io::Result<Vec<_>>>()?;
+    let fds = (0..size).map(|_| sys::eventfd(0)).collect::<io::Result<Vec<_>>>()?;
     let mut events = Events::with_room(64);
     let before = resident_bytes()?;
     for (index, fd) in fds.iter().enumerate() {
@@ -419,11 +392,7 @@ fn memory(options: &Options, size: usize) -> io::Result<f64> {
 /// VmRSS, from where it is counted exactly: the sum in /proc/self/status lags behind by some pages a processor.
 fn resident_bytes() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/self/smaps_rollup")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
     let kilobytes: Option<u64> = line.and_then(|number| number.trim().parse().ok());
-    kilobytes
-        .map(|number| number * 1024)
-        .ok_or_else(|| io::Error::other("smaps_rollup has no Rss"))
+    kilobytes.map(|number| number * 1024).ok_or_else(|| io::Error::other("smaps_rollup has no Rss"))
 }

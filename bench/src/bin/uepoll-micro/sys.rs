@@ -55,11 +55,7 @@ impl Epoll {
         // SAFETY: the vector has room for that many events and is borrowed for the whole call.
         let count =
             unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.0.as_mut_ptr(), room, timeout) };
-        if count < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(count as usize)
-        }
+        if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
     }
 
     pub fn number(&self) -> RawFd {
@@ -67,10 +63,7 @@ impl Epoll {
     }
 
     fn ctl(&self, operation: c_int, fd: &OwnedFd, events: c_int, data: usize) -> io::Result<()> {
-        let mut event = epoll_event {
-            events: events as u32,
-            u64: data as u64,
-        };
+        let mut event = epoll_event { events: events as u32, u64: data as u64 };
         // SAFETY: the event lives over the call, which only reads it.
         done(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })
     }
@@ -122,10 +115,7 @@ pub fn read(fd: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
 
 /// All descriptors that the hard limit allows.
 pub fn raise_descriptor_limit() -> io::Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a structure of ours to write to.
     done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
@@ -142,9 +132,5 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 fn done(result: c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
