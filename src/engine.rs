@@ -40,7 +40,6 @@ pub struct Engine {
     crowdings: AtomicU32,
     /// Who this process is: a vfork child shares all this memory, and must change nothing.
     pid: AtomicU32,
-    forks: AtomicU32,
     cancels: AtomicU32,
 }
 
@@ -102,7 +101,6 @@ impl Engine {
             max_watches: kernel_max_watches().or(max_watches).unwrap_or(DEFAULT_MAX_WATCHES),
             crowdings: AtomicU32::new(0),
             pid: AtomicU32::new(sys::getpid()),
-            forks: AtomicU32::new(0),
             cancels: AtomicU32::new(0),
         })
     }
@@ -131,7 +129,7 @@ impl Engine {
             sys::close(epfd);
             return Err(Errno::EMFILE);
         };
-        self.table.opened(epfd, Kind::Epoll, false);
+        self.table.opened(epfd, Kind::Epoll);
         instance.closed.store(false, Ordering::SeqCst);
         instance.numbers.store(1, Ordering::SeqCst);
         entry.set_slot_of_epoll(slot);
@@ -484,10 +482,6 @@ impl Engine {
         self.crowdings.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn fork_epoch(&self) -> u32 {
-        self.forks.load(Ordering::SeqCst)
-    }
-
     /// All instances that slots were ever made for.
     pub(crate) fn registered_instances(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter().map_while(|place| place.get())
@@ -522,7 +516,6 @@ impl Engine {
     /// allocation.
     pub fn after_fork_in_child(&self) {
         self.pid.store(sys::getpid(), Ordering::SeqCst);
-        self.forks.fetch_add(1, Ordering::SeqCst);
         self.table.share_private();
         self.sleepers.after_fork();
         self.release_all();

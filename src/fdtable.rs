@@ -387,10 +387,9 @@ impl FdTable {
 
     /// The kind of the file that was just opened as `fd`, and nothing else: what was known of the number before is of a
     /// file that was closed unseen.
-    pub fn opened(&self, fd: RawFd, kind: Kind, private: bool) -> Option<Word> {
+    pub fn opened(&self, fd: RawFd, kind: Kind) -> Option<Word> {
         let entry = self.get(fd)?;
-        let flags = if private { Flags::PRIVATE } else { Flags::empty() };
-        let fresh = Word::EMPTY.with_kind(kind).with(flags);
+        let fresh = Word::EMPTY.with_kind(kind);
         self.touch(fd);
         let old = entry.update(|_| Some(fresh))?;
         entry.set_peer(None);
@@ -400,7 +399,7 @@ impl FdTable {
     /// Two numbers were opened as the ends of a pipe or a socket pair.
     pub fn opened_pair(&self, one: RawFd, other: RawFd, kind: Kind) {
         for (fd, peer) in [(one, other), (other, one)] {
-            self.opened(fd, kind, true);
+            self.opened(fd, kind);
             if let Some(entry) = self.get(fd) {
                 entry.set_peer(Some(peer));
                 entry.update(|word| Some(word.with(Flags::PEERED)));
@@ -408,12 +407,23 @@ impl FdTable {
         }
     }
 
-    /// A number was opened as an eventfd: what is written to it wakes itself.
-    pub fn opened_eventfd(&self, fd: RawFd, kind: Kind) {
-        self.opened(fd, kind, true);
+    /// A number was opened as an eventfd: what is written to it wakes itself. One that closes on exec is this process'
+    /// own until it forks: a spawned program does not get it, and a fork is seen.
+    pub fn opened_eventfd(&self, fd: RawFd, kind: Kind, cloexec: bool) {
+        self.opened(fd, kind);
         if let Some(entry) = self.get(fd) {
             entry.set_peer(Some(fd));
-            entry.update(|word| Some(word.with(Flags::PEERED)));
+            let private = if cloexec { Flags::PRIVATE } else { Flags::empty() };
+            entry.update(|word| Some(word.with(Flags::PEERED | private)));
+        }
+    }
+
+    /// A number no longer closes on exec, or never did: other programs may get its file.
+    pub fn inheritable(&self, fd: RawFd) {
+        if let Some(entry) = self.get(fd)
+            && entry.word().is(Flags::PRIVATE)
+        {
+            entry.update(|word| Some(word.without(Flags::PRIVATE)));
         }
     }
 
@@ -423,7 +433,7 @@ impl FdTable {
         let Some(file) = self.identify(old) else { return };
         self.any_dup.store(true, Ordering::SeqCst);
         self.touch(new);
-        from.set_flags(file, Flags::DUPED, Flags::empty());
+        from.set_flags(file, Flags::DUPED, Flags::PRIVATE);
         to.relation.store(from.relation.load(Ordering::SeqCst), Ordering::SeqCst);
         let word = from.word();
         to.update(|_| Some(word));
@@ -437,11 +447,7 @@ impl FdTable {
     /// Other processes may have what was this one's alone: it forked, or sent descriptors away.
     pub fn share_private(&self) {
         for fd in 0..self.high() {
-            if let Some(entry) = self.get(fd)
-                && entry.word().is(Flags::PRIVATE)
-            {
-                entry.update(|word| Some(word.without(Flags::PRIVATE)));
-            }
+            self.inheritable(fd);
         }
     }
 

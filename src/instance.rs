@@ -55,6 +55,9 @@ pub struct Inner {
     pub set: Option<Box<dyn Set>>,
     /// Somebody has taken the set into a sleep.
     pub led: bool,
+    /// Counts leaderships. A leader that finds another number when it is back has lost it: it was interrupted by a signal
+    /// handler that waited itself, or that forked, and this is the child.
+    pub leaderships: u32,
     /// Whom the set wakes; kept from leader to leader.
     pub sleeper: Option<SleeperId>,
     /// Items whose watch changed while the set was away.
@@ -395,10 +398,7 @@ impl Inner {
                 .indices()
                 .filter(|&index| {
                     let item = self.interest.get(index);
-                    item.is_some_and(|item| {
-                        item.via != fd && item.fd != fd && item.file == file
-                            || item.via == fd && item.fd != fd
-                    })
+                    item.is_some_and(|item| item.fd != fd && (item.via == fd || item.file == file))
                 })
                 .collect();
             for index in same {
@@ -717,6 +717,7 @@ impl Inner {
         // Not freed: the fork may have come out of a signal handler.
         std::mem::forget(self.set.take());
         self.led = false;
+        self.leaderships += 1;
         self.sleeper = None;
         instance.set_leader(None);
         self.followers.clear();

@@ -131,7 +131,8 @@ pub struct Interest {
 
 impl Interest {
     /// How many items.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.count
     }
 

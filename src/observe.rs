@@ -35,8 +35,7 @@ impl Wait<'_, '_> {
         let (engine, instance) = (self.engine, self.instance);
         engine.as_observer(|sleeper| {
             loop {
-                let inside = sleeper.enter();
-                let delivered = engine.deliver_from(instance, self.max, self.sink);
+                let delivered = engine.deliver_from(sleeper, instance, self.max, self.sink);
                 if delivered.count > 0 {
                     return Ok(delivered.count);
                 }
@@ -52,7 +51,6 @@ impl Wait<'_, '_> {
                     return Err(Errno::ECANCELED);
                 }
                 let slept = view.sleep(sleeper, &mut self.sleep);
-                drop(inside);
                 self.last_word = sleeper.awake(slept, &mut self.sleep)?;
             }
         })
@@ -73,8 +71,7 @@ impl Engine {
         let mut last_word = None;
         self.as_observer(|sleeper| {
             loop {
-                let inside = sleeper.enter();
-                let count = self.look_at(fds)?;
+                let count = self.look_at(sleeper, fds)?;
                 if count > 0 {
                     return Ok(count);
                 }
@@ -95,14 +92,13 @@ impl Engine {
                     return Err(Errno::ECANCELED);
                 }
                 let slept = view.sleep(sleeper, sleep);
-                drop(inside);
                 last_word = sleeper.awake(slept, sleep)?;
             }
         })
     }
 
     /// poll(2) without sleeping.
-    fn look_at(&'static self, fds: &mut [pollfd]) -> Result<usize> {
+    fn look_at(&'static self, sleeper: &Sleeper, fds: &mut [pollfd]) -> Result<usize> {
         let mut plain: Vec<pollfd> = fds.to_vec();
         for polled in &mut plain {
             let word = self.table.word(polled.fd);
@@ -115,7 +111,7 @@ impl Engine {
         for (polled, plain) in fds.iter_mut().zip(&plain) {
             polled.revents = plain.revents;
             if let Some(held) = self.instance(polled.fd) {
-                let ready = self.is_ready(held.instance(), 0);
+                let ready = self.is_ready(sleeper, held.instance(), 0);
                 polled.revents = if ready { polled.events & READABLE.to_poll() } else { 0 };
             }
         }
@@ -123,25 +119,34 @@ impl Engine {
     }
 
     /// Whether a wait on an instance would return something now.
-    pub fn is_ready(&'static self, instance: &Instance, depth: usize) -> bool {
-        let hits = self.look_inside(instance, depth);
+    fn is_ready(&'static self, sleeper: &Sleeper, instance: &Instance, depth: usize) -> bool {
+        let hits = self.look_inside(sleeper, instance, depth);
         instance.inner.lock().would_deliver(self, instance.slot, &hits)
     }
 
     fn deliver_from(
         &'static self,
+        sleeper: &Sleeper,
         instance: &Instance,
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
-        let mut hits = self.look_inside(instance, 0);
+        let mut hits = self.look_inside(sleeper, instance, 0);
         instance.inner.lock().deliver(self, instance, &mut hits, max, sink)
     }
 
     /// Looks once at all items of an instance.
-    fn look_inside(&'static self, instance: &Instance, depth: usize) -> Vec<Hit> {
+    fn look_inside(
+        &'static self,
+        sleeper: &Sleeper,
+        instance: &Instance,
+        depth: usize,
+    ) -> Vec<Hit> {
         let mut hits = Vec::new();
         let mut inner = instance.inner.lock();
+        // Inside no lock is waited for: its holder may be interrupted by a handler that closes a descriptor, and waits
+        // for this sleeper.
+        let inside = sleeper.enter();
         inner.take_notices(self, instance);
         inner.resolve_doubts(self, &mut hits);
         let watches: Vec<(Key, Watch)> = inner.watches().collect();
@@ -149,13 +154,14 @@ impl Engine {
         drop(inner);
 
         poll::look(self.table, &watches, &mut hits);
+        drop(inside);
         for child in nested {
             if depth > MAX_NESTS {
                 break;
             }
-            let Some(inside) = self.instance_in(child.slot) else { continue };
-            let ready = self.is_ready(inside, depth + 1);
-            let stirs = inside.inner.lock().stirs;
+            let Some(within) = self.instance_in(child.slot) else { continue };
+            let ready = self.is_ready(sleeper, within, depth + 1);
+            let stirs = within.inner.lock().stirs;
             instance.inner.lock().child_seen(child.key, stirs);
             let levels = if ready { READABLE } else { Events::empty() };
             hits.push(Hit { key: child.key, levels: Some(levels), backlog: None });
@@ -209,6 +215,11 @@ impl View {
         self.fds.push(pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 });
         let mut nap = nap(sleep, self.ticking || sleeper.wake_fd() < 0);
         let given = nap.timeout;
+        let _inside = sleeper.enter();
+        // Something was closed since the array was made: its number may be another file's by now.
+        if sleeper.is_kicked() {
+            return Ok(0);
+        }
         let slept = sys::ppoll(&mut self.fds, nap.timeout.as_mut(), nap.mask.as_ref());
         sleep.spend(given, nap.timeout);
         slept

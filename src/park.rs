@@ -25,10 +25,11 @@ use crate::sys::lock::Mutex;
 
 /// A hot set of up to this many is cheap enough to be polled as a whole (64 descriptors: 3 us).
 const HOT: usize = 64;
-/// Idle descriptors are looked for once in this many waits.
-const PERIOD: u32 = 64;
-/// Without news in this many waits a descriptor is idle.
-const IDLE: u32 = 128;
+/// A descriptor is idle when it had no news for so many waits that polling it in them cost as much as moving it: the
+/// more there are, the fewer waits. This is the number for one descriptor, divided by how many there are ...
+const IDLE: usize = 8192;
+/// ... but at least these: with fewer, whatever is served in turn would look idle.
+const IDLE_AT_LEAST: usize = 8;
 /// Fewer than this are not worth waking a watcher for.
 const BATCH: usize = 32;
 /// Descriptors with one watcher: its thread costs as much memory as this saves time.
@@ -112,11 +113,12 @@ impl Inner {
     pub fn park_idle(&mut self, engine: &'static Engine, instance: &'static Instance) {
         self.waits_since_parking += 1;
         let Some(set) = &self.set else { return };
-        if set.len() <= HOT || self.waits_since_parking < PERIOD {
+        let waits = (IDLE / set.len().max(1)).max(IDLE_AT_LEAST) as u32;
+        if set.len() <= HOT || self.waits_since_parking < waits / 2 {
             return;
         }
         self.waits_since_parking = 0;
-        let mut idle = set.idle(IDLE);
+        let mut idle = set.idle(waits);
         idle.retain(|&key| self.may_park(engine, key));
         if idle.len() < BATCH {
             return;
@@ -212,7 +214,6 @@ fn watch(engine: &'static Engine, instance: &'static Instance, shard: &Shard) {
     let mut held: Vec<Parked> = Vec::new();
     let mut fds: Vec<pollfd> = Vec::new();
     loop {
-        let inside = sleeper.enter();
         let mut over = instance.closed.load(Ordering::SeqCst);
         for letter in std::mem::take(&mut *shard.mail.lock()) {
             match letter {
@@ -223,6 +224,12 @@ fn watch(engine: &'static Engine, instance: &'static Instance, shard: &Shard) {
         }
         if over {
             break;
+        }
+        let inside = sleeper.enter();
+        // Letters that came before the watcher was seen inside. The box is not waited for here: who has its lock may be
+        // interrupted by a handler that closes a descriptor, and waits for this watcher.
+        if shard.mail.try_lock().is_none_or(|mail| !mail.is_empty()) {
+            continue;
         }
         // Closed ones: their closers wait for this.
         held.retain(|parked| engine.table.word(parked.watch.fd).file() == parked.file);

@@ -65,6 +65,16 @@ impl Sleeper {
         self.wake_fd.load(Ordering::SeqCst)
     }
 
+    /// Whether the calling thread was the last to go inside, and never came out.
+    pub fn is_stranded(&self) -> bool {
+        self.is_inside() && self.thread.load(Ordering::SeqCst) == sys::thread_token()
+    }
+
+    /// Whether it was kicked since it last settled.
+    pub fn is_kicked(&self) -> bool {
+        self.kicked.load(Ordering::SeqCst)
+    }
+
     /// Whether it is in poll(2), or about to be.
     pub fn is_inside(&self) -> bool {
         self.epoch.load(Ordering::SeqCst) & 1 == 1
@@ -88,12 +98,17 @@ impl Sleeper {
     /// Opens a stretch in which the caller uses descriptors of the program.
     pub fn enter(&self) -> Inside<'_> {
         self.thread.store(sys::thread_token(), Ordering::SeqCst);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // The next odd number: it is odd already when this thread's last stretch was left by a longjmp, or is
+        // interrupted by the signal handler that waits here. Nobody else writes it.
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        self.epoch.store((epoch + 1) | 1, Ordering::SeqCst);
         Inside(self)
     }
 
     fn leave(&self) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // The next even number, unless a stretch within this one has left for both.
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        self.epoch.store(epoch.next_multiple_of(2), Ordering::SeqCst);
         if self.ejectors.load(Ordering::SeqCst) != 0 {
             sys::futex_wake(&self.epoch, i32::MAX);
         }
@@ -166,8 +181,7 @@ impl Sleepers {
     pub fn acquire(&self) -> sys::Result<SleeperId> {
         for index in 0..(CHUNKS * CHUNK) {
             let chunk = &self.chunks[index / CHUNK];
-            let sleepers =
-                chunk.get_or_init(|| Box::new([const { () }; CHUNK].map(|()| Sleeper::new())));
+            let sleepers = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| Sleeper::new())));
             let sleeper = &sleepers[index % CHUNK];
             if sleeper.taken.load(Ordering::Relaxed) || sleeper.taken.swap(true, Ordering::SeqCst) {
                 continue;
@@ -238,7 +252,11 @@ impl Sleepers {
     pub fn eject_observers(&self) {
         if self.observers.load(Ordering::SeqCst) != 0 {
             let observes = |sleeper: &&Sleeper| sleeper.observer.load(Ordering::SeqCst);
-            self.all().filter(observes).for_each(Sleeper::eject);
+            self.all().filter(observes).for_each(|sleeper| {
+                // It may have made its array and not gone inside yet: then it finds the kick there.
+                sleeper.kick();
+                sleeper.eject();
+            });
         }
     }
 

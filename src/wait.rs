@@ -47,7 +47,8 @@ impl Wait<'_, '_> {
             self.sleep = Sleep::NONE;
         }
         loop {
-            let inner = self.instance.inner.lock();
+            let mut inner = self.instance.inner.lock();
+            self.take_over(&mut inner);
             if self.engine.cancels() != self.cancels {
                 if !inner.led {
                     hand_over(self.engine, inner);
@@ -63,6 +64,16 @@ impl Wait<'_, '_> {
             } else if let Some(count) = self.lead(inner)? {
                 return Ok(count);
             }
+        }
+    }
+
+    /// The leader may be this very thread: interrupted by the signal handler that waits now, or gone from its sleep by
+    /// a longjmp. It will find, if it ever returns, that it leads no more.
+    fn take_over(&self, inner: &mut Inner) {
+        let leader = inner.sleeper.and_then(|id| self.engine.sleepers.get(id));
+        if inner.led && leader.is_some_and(Sleeper::is_stranded) {
+            inner.led = false;
+            inner.leaderships += 1;
         }
     }
 
@@ -83,7 +94,8 @@ impl Wait<'_, '_> {
         }
         let Some(mut set) = inner.set.take() else { return Err(Errno::ENOMEM) };
         inner.led = true;
-        let fork_epoch = engine.fork_epoch();
+        inner.leaderships += 1;
+        let leadership = inner.leaderships;
         drop(inner);
 
         let at_once = !hits.is_empty() || instance.wants_attention();
@@ -103,8 +115,7 @@ impl Wait<'_, '_> {
         }
 
         let mut inner = instance.inner.lock();
-        if engine.fork_epoch() != fork_epoch {
-            // A signal handler forked out of this sleep, and this is the child: set and sleeper are the parent's.
+        if inner.leaderships != leadership {
             drop(inner);
             return slept.map(|_| None);
         }

@@ -182,6 +182,10 @@ fn duplicated(old: c_int, new: c_int) -> c_int {
 fn after_fcntl(fd: c_int, cmd: c_int, result: c_int) -> c_int {
     match cmd {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => duplicated(fd, result),
+        libc::F_SETFD => {
+            TABLE.inheritable(fd);
+            result
+        }
         _ => result,
     }
 }

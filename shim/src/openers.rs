@@ -12,7 +12,7 @@ hooks! {
     /// socket(2)
     fn socket(family: c_int, socket_type: c_int, protocol: c_int) -> c_int {
         let fd = real!(socket(family, socket_type, protocol));
-        opened(fd, Kind::of_socket(family, socket_type), false)
+        opened(fd, Kind::of_socket(family, socket_type))
     }
 
     /// socketpair(2)
@@ -71,14 +71,14 @@ hooks! {
         let kind = if semaphore { Kind::EventfdSemaphore } else { Kind::Eventfd };
         if fd >= 0 && !is_foreign() {
             forget(fd);
-            TABLE.opened_eventfd(fd, kind);
+            TABLE.opened_eventfd(fd, kind, flags & libc::EFD_CLOEXEC != 0);
         }
         fd
     }
 
     /// timerfd_create(2)
     fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
-        opened(real!(timerfd_create(clock, flags)), Kind::Timerfd, true)
+        opened(real!(timerfd_create(clock, flags)), Kind::Timerfd)
     }
 
     /// timerfd_settime(2): what had expired is forgotten.
@@ -92,12 +92,12 @@ hooks! {
 }
 
 /// A number was opened, as this kind of file.
-pub fn opened(fd: c_int, kind: Kind, private: bool) -> c_int {
+fn opened(fd: c_int, kind: Kind) -> c_int {
     if fd < 0 || is_foreign() {
         return fd;
     }
     forget(fd);
-    TABLE.opened(fd, kind, private);
+    TABLE.opened(fd, kind);
     fd
 }
 
@@ -125,10 +125,10 @@ fn accepted(listener: c_int, fd: c_int) -> c_int {
     let word = TABLE.word(listener);
     crate::io::after_accept(listener, fd);
     if fd >= 0 && word.kind() == Kind::TcpListener {
-        return opened(fd, Kind::Tcp, false);
+        return opened(fd, Kind::Tcp);
     }
     if fd >= 0 && TABLE.word(fd).flags() != Flags::empty() {
-        return opened(fd, Kind::Unknown, false);
+        return opened(fd, Kind::Unknown);
     }
     fd
 }

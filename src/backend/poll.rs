@@ -12,6 +12,13 @@ use crate::fdtable::FdTable;
 use crate::files::{self, Kind};
 use crate::sys::{self, Result};
 
+/// So few descriptors are slept on without looking first: another system call costs as much.
+const FEW: usize = 4;
+/// So many looks that find nothing end the looking first.
+const EAGER: u32 = 8;
+/// When not looking first, it is tried once in so many waits whether that pays again.
+const TRY_EVERY: u32 = 16;
+
 /// Not in the set.
 const NOWHERE: u32 = u32::MAX;
 
@@ -35,6 +42,7 @@ pub struct PollSet {
     asked: Vec<usize>,
     again: Vec<pollfd>,
     waits: u32,
+    eagerness: u32,
 }
 
 impl PollSet {
@@ -55,7 +63,15 @@ impl PollSet {
             asked: Vec::new(),
             again: Vec::new(),
             waits: 0,
+            eagerness: 0,
         })
+    }
+
+    /// Whether to look before sleeping. A poll that may sleep puts itself on the wait queue of each descriptor up to the
+    /// first that is ready, at three times the price of a look (170 against 50 ns a descriptor); so while looks mostly
+    /// find something, they come first.
+    fn looks_first(&self) -> bool {
+        self.watched.len() >= FEW && (self.eagerness > 0 || self.waits.is_multiple_of(TRY_EVERY))
     }
 
     fn position(&self, key: Key) -> Option<usize> {
@@ -201,7 +217,18 @@ impl Set for PollSet {
     fn wait(&mut self, wake_fd: RawFd, sleep: &mut Sleep) -> Result<bool> {
         self.waits = self.waits.wrapping_add(1);
         self.fds[0].fd = wake_fd;
-        let found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?;
+        let mut found = 0;
+        if self.looks_first() && !sleep.is_over() {
+            let mut zero = Sleep::NONE;
+            found = sys::ppoll(&mut self.fds, zero.timeout.as_mut(), None)?;
+            self.eagerness = match found {
+                0 => self.eagerness.saturating_sub(1),
+                _ => (self.eagerness + 2).min(EAGER),
+            };
+        }
+        if found == 0 {
+            found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?;
+        }
         let kicked = self.fds[0].revents != 0;
         self.collect(found - usize::from(kicked));
         Ok(kicked)

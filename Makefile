@@ -1,0 +1,113 @@
+# The door of the project: build, run, test, lint, bench, install.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# A program for `make run`, instead of the demo.
+CMD ?=
+# How long `make difftest` compares the library with the kernel.
+DIFFTEST_SECONDS ?= 60
+
+# Everything is built in one place, whatever the environment says: scripts look for it there.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+unexport CARGO_BUILD_TARGET
+RELEASE := target/release
+DIST := target/dist
+UEPOLL := $(RELEASE)/uepoll
+
+# $(call need,TOOL,HOW TO GET IT)
+need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
+RUST = Rust 1.95 or newer, with cargo (https://rustup.rs)
+C = apt-get install gcc make
+
+.PHONY: help build run test rust-tests c-tests symbols apps strace-demo difftest lint bench bench-quick dist install clean
+
+help:
+	@echo 'make build        the command and the library, in $(RELEASE)'
+	@echo 'make run          the demo: an edge-triggered echo server and its client, without the epoll of the kernel'
+	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
+	@echo 'make test         all tests (installs what they need, where that is possible)'
+	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
+	@echo 'make lint         formatter, linters, documentation'
+	@echo 'make bench        side by side with the kernel; make bench-quick for a look'
+	@echo 'make install      into DESTDIR and PREFIX=$(PREFIX)'
+	@echo 'make clean'
+
+build:
+	@$(call need,cargo,$(RUST))
+	@$(call need,cc,$(C))
+	cargo build --release --workspace
+
+run: build
+ifeq ($(strip $(CMD)),)
+	demo/run.sh
+else
+	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
+endif
+
+test:
+	scripts/install-test-deps.sh
+	$(MAKE) --no-print-directory rust-tests
+	$(MAKE) --no-print-directory c-tests
+	$(MAKE) --no-print-directory symbols
+	$(MAKE) --no-print-directory apps
+	$(MAKE) --no-print-directory strace-demo
+
+rust-tests: build
+	cargo test --release --workspace
+
+c-tests: build
+	@$(call need,prove,apt-get install perl)
+	c-tests/run.sh both
+
+symbols: build dist
+	scripts/check-symbols.sh
+
+apps: build
+	@$(call need,prove,apt-get install perl)
+	scripts/apps/run.sh
+
+strace-demo: build
+	scripts/strace-demo.sh
+
+difftest: build
+	@test -x $(RELEASE)/uepoll-difftest || { echo 'make: there is no package difftest in this tree' >&2; exit 1; }
+	$(UEPOLL) run -- $(RELEASE)/uepoll-difftest --seconds $(DIFFTEST_SECONDS)
+
+lint:
+	@$(call need,cargo,$(RUST))
+	@cargo fmt --version >/dev/null 2>&1 || { echo 'make: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
+	@cargo clippy --version >/dev/null 2>&1 || { echo 'make: clippy is missing: rustup component add clippy' >&2; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace --document-private-items
+	@if command -v shellcheck >/dev/null; then \
+		echo 'shellcheck of all scripts'; \
+		shellcheck -x .ci/run c-tests/run.sh demo/run.sh scripts/*.sh scripts/apps/*.sh; \
+	else \
+		echo 'shellcheck is not installed (apt-get install shellcheck): SKIPPED, the scripts were not checked'; \
+	fi
+
+bench: build
+	$(RELEASE)/uepoll-bench
+
+bench-quick: build
+	$(RELEASE)/uepoll-bench --quick
+
+# As root cargo is often out of reach: then what `make dist` built before is installed.
+dist:
+	@if command -v cargo >/dev/null; then \
+		cargo build --profile dist -p uepoll-cli -p uepoll-shim; \
+	elif [ -x $(DIST)/uepoll ] && [ -e $(DIST)/libuepoll.so ]; then \
+		echo 'make: cargo is not on PATH: using what is in $(DIST)'; \
+	else \
+		echo 'make: cargo is not on PATH: run `make dist` as the user that has it, then `make install`' >&2; exit 1; \
+	fi
+
+install: dist
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/uepoll' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	install -m 755 $(DIST)/uepoll '$(DESTDIR)$(PREFIX)/bin/uepoll'
+	install -m 644 $(DIST)/libuepoll.so '$(DESTDIR)$(PREFIX)/lib/uepoll/libuepoll.so'
+	install -m 644 docs/man/uepoll.1 '$(DESTDIR)$(PREFIX)/share/man/man1/uepoll.1'
+
+clean:
+	rm -rf target

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The library as the loader sees it: every name that has to be interposed is defined in it, and what users install stays
+# small.
+#
+#   scripts/check-symbols.sh [LIBRARY [STRIPPED]]    default: target/release/libuepoll.so target/dist/libuepoll.so
+#
+# Where there is no stripped library, a stripped copy of the first is measured.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+library=${1:-target/release/libuepoll.so}
+stripped=${2:-target/dist/libuepoll.so}
+LIMIT=$((2 * 1024 * 1024))
+
+# Section H of docs/SEMANTICS.md.
+NAMES=(
+    epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
+    close close_range closefrom fclose freopen freopen64
+    dup dup2 dup3 fcntl fcntl64
+    poll ppoll select pselect __poll_chk __ppoll_chk
+    read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read
+    write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
+    accept accept4 connect listen socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
+    mmap mmap64 munmap mprotect mremap
+    syscall pthread_cancel
+)
+
+for tool in nm strip; do
+    if ! command -v "$tool" >/dev/null; then
+        echo "check-symbols.sh: $tool is missing: apt-get install binutils" >&2
+        exit 1
+    fi
+done
+if [ ! -e "$library" ]; then
+    echo "check-symbols.sh: $library is not there: run make build first" >&2
+    exit 1
+fi
+
+passed=0
+failed=0
+ok() {
+    passed=$((passed + 1))
+}
+not_ok() {
+    failed=$((failed + 1))
+    echo "not ok - $1"
+}
+
+# A function that is defined, and that the loader may take instead of libc's: T, in the dynamic table.
+defined=$(nm -D --defined-only "$library" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }')
+for name in "${NAMES[@]}"; do
+    if grep -qx -- "$name" <<<"$defined"; then ok; else not_ok "$library defines $name"; fi
+done
+
+# The other way round: a name that nobody expects would replace a function of the program's.
+while read -r name; do
+    case " ${NAMES[*]} " in
+    *" $name "*) ok ;;
+    *) not_ok "$library defines $name, which is not in the list of this script" ;;
+    esac
+done <<<"$defined"
+
+if [ ! -e "$stripped" ]; then
+    copy=$(mktemp)
+    trap 'rm -f "$copy"' EXIT
+    strip -o "$copy" "$library"
+    stripped=$copy
+fi
+size=$(stat -c %s "$stripped")
+if [ "$size" -lt "$LIMIT" ]; then ok; else not_ok "the stripped library has $size bytes, $LIMIT are allowed"; fi
+
+echo "symbols: $passed passed, $failed failed (stripped library: $size bytes)"
+[ "$failed" -eq 0 ]
