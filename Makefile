@@ -59,7 +59,7 @@ c-tests: build
 	@$(call need,prove,apt-get install perl)
 	c-tests/run.sh both
 
-symbols: build dist
+symbols: build
 	scripts/check-symbols.sh
 
 apps: build

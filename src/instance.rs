@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use syscalls::Errno;
 
@@ -40,10 +40,40 @@ pub struct Instance {
     pub numbers: AtomicU32,
     /// Its last number was closed.
     pub closed: AtomicBool,
+    /// The parameters of busy polling ([`BusyPoll::pack`]).
+    pub busy_poll: AtomicU64,
     /// It was put into another instance.
     pub is_nested: AtomicBool,
     /// What the lock guards.
     pub inner: Mutex<Inner>,
+}
+
+/// `struct epoll_params` of ioctl_eventpoll(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct BusyPoll {
+    /// Microseconds to poll for.
+    pub usecs: u32,
+    /// Packets at a time.
+    pub budget: u16,
+    /// Whether to prefer it to interrupts: 0 or 1.
+    pub prefer: u8,
+    /// Must be 0.
+    pub pad: u8,
+}
+
+impl BusyPoll {
+    /// As one word.
+    #[must_use]
+    pub fn pack(self) -> u64 {
+        u64::from(self.usecs) | u64::from(self.budget) << 32 | u64::from(self.prefer) << 48
+    }
+
+    /// From one word.
+    #[must_use]
+    pub fn unpack(word: u64) -> Self {
+        Self { usecs: word as u32, budget: (word >> 32) as u16, prefer: (word >> 48) as u8, pad: 0 }
+    }
 }
 
 /// The state of an instance, under its lock.
@@ -115,6 +145,7 @@ impl Instance {
             users: AtomicU32::new(0),
             numbers: AtomicU32::new(0),
             closed: AtomicBool::new(false),
+            busy_poll: AtomicU64::new(0),
             is_nested: AtomicBool::new(false),
             inner: Mutex::new(Inner::default()),
         }
@@ -705,6 +736,7 @@ impl Inner {
             let_go(engine.table, fd, file);
         }
         instance.is_nested.store(false, Ordering::SeqCst);
+        instance.busy_poll.store(0, Ordering::SeqCst);
         if let Some(sleeper) = self.sleeper.take() {
             instance.set_leader(None);
             engine.sleepers.release(sleeper);

@@ -110,7 +110,7 @@ hooks! {
         let result = real!(recvmsg(fd, message, flags));
         let (len, controls) = if result >= 0 {
             // SAFETY: the kernel has just read and written it.
-            unsafe { (total((*message).msg_iov, (*message).msg_iovlen as usize), (*message).msg_controllen) }
+            unsafe { (total((*message).msg_iov, (*message).msg_iovlen), (*message).msg_controllen) }
         } else {
             (0, 0)
         };
@@ -160,7 +160,7 @@ hooks! {
         }
         // SAFETY: the kernel has just read it.
         let (len, controls) =
-            unsafe { (total((*message).msg_iov, (*message).msg_iovlen as usize), (*message).msg_controllen) };
+            unsafe { (total((*message).msg_iov, (*message).msg_iovlen), (*message).msg_controllen) };
         if controls > 0 {
             TABLE.share_private();
         }

@@ -11,6 +11,7 @@ mod cancel;
 mod descriptors;
 mod epoll;
 mod errno;
+mod file;
 mod hook;
 mod io;
 mod log;
@@ -69,6 +70,7 @@ fn wake() {
         cancel::resolve,
         descriptors::resolve,
         epoll::resolve,
+        file::resolve,
         io::resolve,
         memory::resolve,
         openers::resolve,

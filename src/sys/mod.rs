@@ -368,3 +368,14 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     // SAFETY: no pointers; the callers own the numbers.
     unsafe { syscall!(Sysno::close_range, first, last, 0) }.map(|_| ())
 }
+
+/// Whether the calling thread has a capability (capget(2)).
+pub fn has_capability(capability: u32) -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: a header, and the two triples that version 3 writes.
+    let got = unsafe { syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
+    let [effective, ..] = sets[(capability / 32) as usize % 2];
+    got.is_ok() && effective >> (capability % 32) & 1 != 0
+}

@@ -1,0 +1,267 @@
+//! Runs a script: each operation on the shared descriptors once, each epoll call on both engines, and comparisons.
+
+use std::time::{Duration, Instant};
+
+use crate::compare::{self, Difference, Fault, ONCE, Pace, Told};
+use crate::mask::Mask;
+use crate::script::{Action, Op, Target};
+use crate::sys::{self, Fd};
+use crate::twin::{KERNEL_NUMBERS, Side, Twin};
+use crate::world::World;
+
+/// `maxevents` that nothing reaches.
+const ALL: usize = 256;
+
+/// How long ours may sleep while the kernel's is ready: several of the library's own looks.
+const NAP: i32 = 40;
+
+/// What running scripts has added up to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    pub scripts: u64,
+    pub operations: u64,
+    pub controls: u64,
+    pub waits: u64,
+    pub events: u64,
+    pub late: u64,
+}
+
+/// What became of a script.
+pub struct Outcome {
+    /// Its first difference, and after which operation.
+    pub difference: Option<(usize, Difference)>,
+    /// The script as it was understood: labels of living objects only, up to the difference.
+    pub resolved: Vec<Op>,
+}
+
+struct Run<'s> {
+    world: World,
+    twins: Vec<Option<Twin>>,
+    statistics: &'s mut Statistics,
+}
+
+/// Runs a script to its end, or to the first difference.
+pub fn run(script: &[Op], statistics: &mut Statistics) -> std::io::Result<Outcome> {
+    let mut run = Run { world: World::new()?, twins: Vec::new(), statistics };
+    let mut outcome = Outcome { difference: None, resolved: Vec::new() };
+    run.statistics.scripts += 1;
+    for (step, op) in script.iter().enumerate() {
+        let op = run.resolve(*op);
+        outcome.resolved.push(op);
+        run.statistics.operations += 1;
+        if let Err(difference) = run.step(step, op) {
+            outcome.difference = Some((step, difference));
+            return Ok(outcome);
+        }
+    }
+    let last = script.len();
+    for label in 0..run.twins.len() as u8 {
+        let op = Op::Wait { epoll: label, max: 16 };
+        if run.twin(label).is_some() {
+            outcome.resolved.push(op);
+            if let Err(difference) = run.step(last, op) {
+                outcome.difference = Some((last, difference));
+                return Ok(outcome);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+impl Run<'_> {
+    /// The operation with the labels of living objects. Stale numbers stay as they are.
+    fn resolve(&self, op: Op) -> Op {
+        if let Op::Ctl { epoll, action, target: target @ Target::Stale(_), mask } = op {
+            return Op::Ctl { epoll: self.resolve_twin(epoll), action, target, mask };
+        }
+        let file = |label| self.world.resolve(label).unwrap_or(label);
+        op.relabel(file, |label| self.resolve_twin(label))
+    }
+
+    fn resolve_twin(&self, label: u8) -> u8 {
+        let count = self.twins.len();
+        let start = usize::from(label) % count.max(1);
+        let found = (0..count).map(|step| (start + step) % count).find(|&i| self.twins[i].is_some());
+        found.map_or(label, |index| index as u8)
+    }
+
+    fn twin(&self, label: u8) -> Option<Twin> {
+        self.twins.get(usize::from(label)).copied().flatten()
+    }
+
+    fn step(&mut self, step: usize, op: Op) -> Result<(), Difference> {
+        match op {
+            Op::Instance => self.twins.push(Twin::new().ok()),
+            Op::DupInstance(epoll) => {
+                let twin = self.twin(epoll).and_then(|twin| twin.dup().ok());
+                self.twins.push(twin);
+            }
+            Op::CloseInstance(epoll) => {
+                if let Some(twin) = self.twin(epoll) {
+                    self.twins[usize::from(epoll)] = None;
+                    twin.close();
+                }
+            }
+            Op::Ctl { epoll, action, target, mask } => {
+                return self.ctl(step, epoll, action, target, mask);
+            }
+            Op::Wait { epoll, max } => {
+                if let Some(twin) = self.twin(epoll) {
+                    return self.wait(twin, usize::from(max.max(1)), Told::default());
+                }
+            }
+            Op::Sleep { epoll, millis } => {
+                if let Some(twin) = self.twin(epoll) {
+                    return self.sleep(twin, millis);
+                }
+            }
+            Op::Poll { epoll } => {
+                if let Some(twin) = self.twin(epoll) {
+                    return self.count(compare::answers(Fault::Readable, "poll", || twin.poll()));
+                }
+            }
+            Op::Select { epoll } => {
+                if let Some(twin) = self.twin(epoll) {
+                    return self.count(compare::answers(Fault::Readable, "select", || twin.select()));
+                }
+            }
+            Op::Fork { epoll } => {
+                if let Some(twin) = self.twin(epoll) {
+                    return self.fork(twin);
+                }
+            }
+            Op::CloseRange { fd, count } => self.close_range(fd, count),
+            Op::Pause { millis } => std::thread::sleep(Duration::from_millis(u64::from(millis))),
+            op => self.world.perform(op),
+        }
+        Ok(())
+    }
+
+    fn ctl(
+        &mut self,
+        step: usize,
+        epoll: u8,
+        action: Action,
+        target: Target,
+        mask: Mask,
+    ) -> Result<(), Difference> {
+        let Some(twin) = self.twin(epoll) else { return Ok(()) };
+        let both = |number: Fd| Twin { ours: number, kernel: number };
+        let target = match target {
+            Target::File(label) => self.world.file(label).map(|file| both(file.number)),
+            Target::Stale(label) => {
+                let number = self.world.stale_number(label);
+                let taken = |number| self.twins.iter().flatten().any(|twin| twin.ours == number);
+                number.filter(|&number| !taken(number)).map(both)
+            }
+            Target::Instance(label) => self.twin(label),
+            Target::None => Some(both(-1)),
+        };
+        let Some(target) = target else { return Ok(()) };
+        let data = step as u64 | if mask.is_once() { ONCE } else { 0 };
+        self.statistics.controls += 1;
+        let [ours, kernel] = twin.ctl(action, target, mask, data);
+        if ours == kernel {
+            return Ok(());
+        }
+        let text = format!("epoll_ctl: ours gives {ours:?}, the kernel {kernel:?} (errno)");
+        Err(Difference { fault: Fault::Control, text })
+    }
+
+    fn wait(&mut self, twin: Twin, max: usize, before: Told) -> Result<(), Difference> {
+        self.count(compare::waits(twin, max, before))
+    }
+
+    fn count(&mut self, result: Result<Pace, Difference>) -> Result<(), Difference> {
+        self.statistics.waits += 1;
+        self.statistics.late += u64::from(result.as_ref().is_ok_and(|pace| *pace == Pace::Late));
+        result.map(drop)
+    }
+
+    /// Ours may sleep; it must not when the kernel's is ready.
+    fn sleep(&mut self, twin: Twin, millis: u8) -> Result<(), Difference> {
+        let ready = sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0);
+        let time = if ready { NAP } else { i32::from(millis) };
+        let start = Instant::now();
+        let events = twin.wait(Side::Ours, ALL, time).unwrap_or_default();
+        let slept = start.elapsed();
+        let mut before = Told::default();
+        let nothing = events.is_empty();
+        before.take(events);
+        self.wait(twin, ALL, before)?;
+        if ready && nothing && slept >= Duration::from_millis(NAP as u64) {
+            let text = format!("the kernel's was ready, ours slept for {} ms", slept.as_millis());
+            return Err(Difference { fault: Fault::Slept, text });
+        }
+        Ok(())
+    }
+
+    /// Closes numbers from that of a descriptor on, as far as they are the script's; instances among them too.
+    fn close_range(&mut self, label: u8, count: u8) {
+        let Some(first) = self.world.file(label).map(|file| file.number) else { return };
+        let is_known = |number| {
+            self.world.files.iter().flatten().any(|file| file.open && file.number == number)
+                || self.twins.iter().flatten().any(|twin| twin.ours == number)
+                || !sys::is_open(number)
+        };
+        let end = (first + 1..first + i32::from(count.max(1)))
+            .find(|&number| number >= KERNEL_NUMBERS || !is_known(number))
+            .unwrap_or(first + i32::from(count.max(1)));
+        let _ = sys::close_range(first, end - 1);
+        for number in first..end {
+            self.world.forget(number);
+            for place in &mut self.twins {
+                if let Some(twin) = place.filter(|twin| twin.ours == number) {
+                    let _ = sys::kernel::close(twin.kernel);
+                    *place = None;
+                }
+            }
+        }
+    }
+
+    /// A child has a copy of the instance: it must find what the parent finds. The kernel's child would take it away
+    /// from the parent, so only ours is asked there.
+    fn fork(&mut self, twin: Twin) -> Result<(), Difference> {
+        if self.world.has_signals() {
+            return Ok(());
+        }
+        let told = std::env::temp_dir().join(format!("uepoll-difftest.{}.told", sys::process()));
+        let child = sys::in_child(|| {
+            sys::alarm(10, crate::hung);
+            let mut ours = Told::default();
+            let _ = ours.collect(twin, Side::Ours, ALL);
+            let lines = ours.events().iter().map(|(data, mask)| format!("{data} {}\n", mask.0));
+            let _ = std::fs::write(&told, lines.collect::<String>());
+        });
+        if let Ok(child) = child {
+            let _ = sys::reap(child);
+        }
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let _ = std::fs::remove_file(&told);
+        let mut in_child = Told::default();
+        in_child.take(text.lines().filter_map(parse_event).collect());
+        let mut kernel = Told::default();
+        let events = twin.wait(Side::Kernel, ALL, 0).unwrap_or_default();
+        kernel.take(events);
+        let mut ours = Told::default();
+        let events = twin.wait(Side::Ours, ALL, 0).unwrap_or_default();
+        ours.take(events);
+        if let Some(difference) = compare::judge(&in_child, &kernel)
+            && compare::judge(&ours, &kernel).is_none()
+        {
+            return Err(Difference { fault: Fault::Child, text: difference.text });
+        }
+        self.count(compare::continued(twin, ours, kernel))
+    }
+}
+
+fn parse_event(line: &str) -> Option<(u64, Mask)> {
+    let (data, mask) = line.split_once(' ')?;
+    Some((data.parse().ok()?, Mask(mask.parse().ok()?)))
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.twins.drain(..).flatten().for_each(Twin::close);
+    }
+}

@@ -1,0 +1,345 @@
+//! The descriptors of a script, and what can be done to them. Every operation is done once, through libc, whoever
+//! watches.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use crate::script::{Amount, Kind, Op, Way};
+use crate::sys::{self, Address, Answer, Fd};
+
+/// Calls that `all` makes at most: datagrams to a full receiver are dropped without an error.
+const CALLS: usize = 300;
+const LARGEST: usize = 1 << 16;
+
+/// A descriptor that a script made.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub number: Fd,
+    pub kind: Kind,
+    pub open: bool,
+    /// The process of a pidfd.
+    process: Option<i32>,
+    /// The path of a FIFO, or the watched directory.
+    path: Option<CString>,
+}
+
+/// All descriptors of a script, by label.
+pub struct World {
+    pub files: Vec<Option<File>>,
+    children: Vec<i32>,
+    directory: PathBuf,
+    names: usize,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    /// An empty one, which puts its files into a directory of its own.
+    pub fn new() -> std::io::Result<Self> {
+        let directory = std::env::temp_dir().join(format!("uepoll-difftest.{}", sys::process()));
+        std::fs::create_dir_all(&directory)?;
+        let buffer = vec![b'x'; LARGEST];
+        Ok(Self { files: Vec::new(), children: Vec::new(), directory, names: 0, buffer })
+    }
+
+    /// The living descriptor that a label means.
+    pub fn resolve(&self, label: u8) -> Option<u8> {
+        let count = self.files.len();
+        let start = usize::from(label) % count.max(1);
+        (0..count)
+            .map(|step| (start + step) % count)
+            .find(|&index| self.files[index].as_ref().is_some_and(|file| file.open))
+            .map(|index| index as u8)
+    }
+
+    /// The living descriptor of a label that [`World::resolve`] gave.
+    pub fn file(&self, label: u8) -> Option<&File> {
+        self.files.get(usize::from(label))?.as_ref().filter(|file| file.open)
+    }
+
+    /// The number that a label had, whether it is open or not.
+    pub fn stale_number(&self, label: u8) -> Option<Fd> {
+        let label = usize::from(label) % self.files.len().max(1);
+        self.files.get(label)?.as_ref().map(|file| file.number)
+    }
+
+    /// Whether a signalfd is among them: what it tells depends on the process that asks.
+    pub fn has_signals(&self) -> bool {
+        self.files.iter().flatten().any(|file| file.kind == Kind::Signal)
+    }
+
+    /// Does an operation whose labels are resolved. It may fail, as a program's may.
+    pub fn perform(&mut self, op: Op) {
+        let made = self.try_perform(op).unwrap_or_default();
+        let labels = usize::from(op.descriptors());
+        let mut made: Vec<Option<File>> = made.into_iter().map(Some).collect();
+        made.resize(labels, None);
+        self.files.append(&mut made);
+    }
+
+    fn try_perform(&mut self, op: Op) -> Answer<Vec<File>> {
+        match op {
+            Op::Open(kind) => return self.open(kind),
+            Op::Read { fd, amount, way } => self.read(fd, amount, way)?,
+            Op::Write { fd, amount, way } => self.write(fd, amount, way)?,
+            Op::Urgent(fd) => drop(sys::send_urgent(self.number(fd)?)),
+            Op::Splice { from, to, amount } => {
+                drop(sys::splice(self.number(from)?, self.number(to)?, amount as usize));
+            }
+            Op::Shutdown { fd, half } => drop(sys::shutdown(self.number(fd)?, half)),
+            Op::Connect(listener) => return self.connect(listener),
+            Op::ConnectTo { fd, listener } => {
+                drop(sys::connect(self.number(fd)?, &sys::name_of(self.number(listener)?)?));
+            }
+            Op::Accept(fd) => return self.accept(fd),
+            Op::Close(fd) => self.close(fd)?,
+            Op::Reset(fd) => {
+                drop(sys::linger_none(self.number(fd)?));
+                self.close(fd)?;
+            }
+            Op::Dup(fd) => return self.another(fd, sys::dup(self.number(fd)?)?),
+            Op::DupFd(fd) => return self.another(fd, sys::dup_fd(self.number(fd)?)?),
+            Op::Dup2 { from, onto } => return self.dup_onto(from, onto, sys::dup2),
+            Op::Dup3 { from, onto } => return self.dup_onto(from, onto, sys::dup3),
+            Op::Reopen { fd, write } => return self.reopen(fd, write),
+            Op::Arm { fd, millis } => drop(sys::arm(self.number(fd)?, millis)),
+            Op::Raise(second) => {
+                let signal = if second { libc::SIGUSR2 } else { libc::SIGUSR1 };
+                sys::kill(sys::process(), signal)?;
+            }
+            Op::Kill(fd) => {
+                if let Some(process) = self.file(fd).and_then(|file| file.process) {
+                    sys::kill(process, libc::SIGKILL)?;
+                }
+            }
+            Op::Touch(fd) => {
+                if self.file(fd).is_some_and(|file| file.kind == Kind::Inotify) {
+                    let path = self.fresh_name();
+                    drop(std::fs::write(&path, "").and_then(|()| std::fs::remove_file(&path)));
+                }
+            }
+            _ => {}
+        }
+        Ok(Vec::new())
+    }
+
+    fn number(&self, label: u8) -> Answer<Fd> {
+        self.file(label).map(|file| file.number).ok_or(libc::EBADF)
+    }
+
+    fn fresh_name(&mut self) -> PathBuf {
+        self.names += 1;
+        self.directory.join(format!("{}", self.names))
+    }
+
+    fn fresh_path(&mut self) -> Answer<CString> {
+        let path = self.fresh_name();
+        CString::new(path.into_os_string().into_encoded_bytes()).map_err(|_| libc::EINVAL)
+    }
+
+    fn open(&mut self, kind: Kind) -> Answer<Vec<File>> {
+        let mut path = None;
+        let mut process = None;
+        let numbers = match kind {
+            Kind::Pipe => sys::pipe()?.to_vec(),
+            Kind::Fifo => {
+                let name = path.insert(self.fresh_path()?);
+                sys::make_fifo(name)?;
+                vec![sys::open(name, libc::O_RDONLY)?, sys::open(name, libc::O_WRONLY)?]
+            }
+            Kind::UnixStream => sys::socket_pair(libc::SOCK_STREAM)?.to_vec(),
+            Kind::UnixDatagram => sys::socket_pair(libc::SOCK_DGRAM)?.to_vec(),
+            Kind::UnixPackets => sys::socket_pair(libc::SOCK_SEQPACKET)?.to_vec(),
+            Kind::UnixListener => vec![listener(libc::AF_UNIX)?],
+            Kind::TcpListener => vec![listener(libc::AF_INET)?],
+            Kind::TcpFresh => vec![sys::socket(libc::AF_INET, libc::SOCK_STREAM)?],
+            Kind::Tcp => {
+                let door = listener(libc::AF_INET)?;
+                let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM)?;
+                drop(sys::connect(client, &sys::name_of(door)?));
+                let server = sys::accept(door);
+                sys::close(door)?;
+                vec![client, server?]
+            }
+            Kind::Udp => {
+                let one = udp()?;
+                let other = udp()?;
+                sys::connect(one, &sys::name_of(other)?)?;
+                sys::connect(other, &sys::name_of(one)?)?;
+                vec![one, other]
+            }
+            Kind::Eventfd => vec![sys::eventfd(0)?],
+            Kind::Semaphore => vec![sys::eventfd(libc::EFD_SEMAPHORE)?],
+            Kind::Timer => vec![sys::timer()?],
+            Kind::Signal => vec![sys::signal_fd()?],
+            Kind::Child => {
+                let child = sys::sleeping_child()?;
+                self.children.push(child);
+                process = Some(child);
+                vec![sys::pid_fd(child)?]
+            }
+            Kind::Pty => sys::terminal()?.to_vec(),
+            Kind::Inotify => {
+                let directory = self.directory.clone().into_os_string().into_encoded_bytes();
+                vec![sys::inotify(&CString::new(directory).map_err(|_| libc::EINVAL)?)?]
+            }
+            Kind::Regular => {
+                let name = self.fresh_path()?;
+                vec![sys::open(&name, libc::O_RDWR | libc::O_CREAT)?]
+            }
+            Kind::Null => vec![sys::open(c"/dev/null", libc::O_RDWR)?],
+        };
+        let file =
+            |number| File { number, kind, open: true, process, path: path.clone() };
+        Ok(numbers.into_iter().map(file).collect())
+    }
+
+    fn read(&mut self, label: u8, amount: Amount, way: Way) -> Answer<()> {
+        let Some(file) = self.file(label) else { return Ok(()) };
+        let (number, kind) = (file.number, file.kind);
+        let way = possible(way, kind, true);
+        let counts = matches!(kind, Kind::Eventfd | Kind::Semaphore | Kind::Timer);
+        let len = match amount {
+            _ if counts => 8,
+            Amount::Bytes(count) => (count as usize).clamp(1, LARGEST),
+            Amount::All => LARGEST,
+        };
+        let calls = if amount == Amount::All { CALLS } else { 1 };
+        for _ in 0..calls {
+            if sys::read(number, &mut self.buffer[..len], way).is_ok_and(|count| count > 0) {
+                continue;
+            }
+            break;
+        }
+        self.buffer[..len].fill(b'x');
+        Ok(())
+    }
+
+    fn write(&mut self, label: u8, amount: Amount, way: Way) -> Answer<()> {
+        let Some(file) = self.file(label) else { return Ok(()) };
+        let (number, kind) = (file.number, file.kind);
+        let way = possible(way, kind, false);
+        if matches!(kind, Kind::Eventfd | Kind::Semaphore) {
+            let value = match amount {
+                Amount::Bytes(count) => u64::from(count),
+                Amount::All => u64::MAX - 1,
+            };
+            return sys::write(number, &value.to_ne_bytes(), way).map(drop);
+        }
+        let len = match amount {
+            Amount::Bytes(count) => (count as usize).clamp(1, LARGEST),
+            Amount::All => LARGEST,
+        };
+        let calls = if amount == Amount::All { CALLS } else { 1 };
+        for _ in 0..calls {
+            if sys::write(number, &self.buffer[..len], way).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, label: u8) -> Answer<Vec<File>> {
+        let kind = self.file(label).ok_or(libc::EBADF)?.kind;
+        let (family, kind) = match kind {
+            Kind::TcpListener => (libc::AF_INET, Kind::Tcp),
+            Kind::UnixListener => (libc::AF_UNIX, Kind::UnixStream),
+            _ => return Err(libc::EINVAL),
+        };
+        let address = sys::name_of(self.number(label)?)?;
+        let number = sys::socket(family, libc::SOCK_STREAM)?;
+        drop(sys::connect(number, &address));
+        Ok(vec![File { number, kind, open: true, process: None, path: None }])
+    }
+
+    fn accept(&mut self, label: u8) -> Answer<Vec<File>> {
+        let kind = match self.file(label).ok_or(libc::EBADF)?.kind {
+            Kind::UnixListener => Kind::UnixStream,
+            _ => Kind::Tcp,
+        };
+        let number = sys::accept(self.number(label)?)?;
+        Ok(vec![File { number, kind, open: true, process: None, path: None }])
+    }
+
+    fn close(&mut self, label: u8) -> Answer<()> {
+        let number = self.number(label)?;
+        self.forget(number);
+        sys::close(number).map(drop)
+    }
+
+    /// A number is closed, or about to be.
+    pub fn forget(&mut self, number: Fd) {
+        for file in self.files.iter_mut().flatten().filter(|file| file.number == number) {
+            file.open = false;
+        }
+    }
+
+    fn another(&self, label: u8, number: Fd) -> Answer<Vec<File>> {
+        let file = self.file(label).ok_or(libc::EBADF)?;
+        Ok(vec![File { number, ..file.clone() }])
+    }
+
+    fn dup_onto(
+        &mut self,
+        from: u8,
+        onto: u8,
+        call: fn(Fd, Fd) -> Answer<Fd>,
+    ) -> Answer<Vec<File>> {
+        let source = self.file(from).ok_or(libc::EBADF)?.clone();
+        let number = self.number(onto)?;
+        if number == source.number {
+            return Ok(Vec::new());
+        }
+        call(source.number, number)?;
+        self.forget(number);
+        Ok(vec![File { number, ..source }])
+    }
+
+    fn reopen(&mut self, label: u8, write: bool) -> Answer<Vec<File>> {
+        let file = self.file(label).ok_or(libc::EBADF)?.clone();
+        let path = file.path.as_ref().ok_or(libc::EINVAL)?;
+        let flags = if write { libc::O_WRONLY } else { libc::O_RDONLY };
+        let number = sys::open(path, flags)?;
+        Ok(vec![File { number, ..file }])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for file in std::mem::take(&mut self.files).iter().flatten().filter(|file| file.open) {
+            let _ = sys::close(file.number);
+        }
+        for child in self.children.drain(..) {
+            let _ = sys::kill(child, libc::SIGKILL);
+            let _ = sys::reap(child);
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn listener(family: i32) -> Answer<Fd> {
+    let fd = sys::socket(family, libc::SOCK_STREAM)?;
+    let address =
+        if family == libc::AF_UNIX { Address::any(family) } else { Address::loopback() };
+    sys::bind(fd, &address)?;
+    sys::listen(fd)?;
+    Ok(fd)
+}
+
+fn udp() -> Answer<Fd> {
+    let fd = sys::socket(libc::AF_INET, libc::SOCK_DGRAM)?;
+    sys::bind(fd, &Address::loopback())?;
+    Ok(fd)
+}
+
+/// A way that this kind of file has. What both ends of in this process is known to be this process' alone is never
+/// written to by another one, and no other process reads a file of ours.
+fn possible(way: Way, kind: Kind, reads: bool) -> Way {
+    use Kind::{Fifo, Pty, Tcp, Udp, UnixDatagram, UnixPackets, UnixStream};
+    let is_socket = matches!(kind, Tcp | Udp | UnixDatagram | UnixPackets | UnixStream);
+    let has_others = matches!(kind, Tcp | Udp | Fifo | Pty);
+    match way {
+        Way::Message if !is_socket => Way::Plain,
+        Way::Foreign if reads || !has_others => Way::Plain,
+        way => way,
+    }
+}
