@@ -1,2 +1,216 @@
-//! stub
-fn main() {}
+//! The differential tester: random scripts of I/O, with every epoll call made twice, of the preloaded library and of
+//! the kernel, in one process over the same descriptors.
+//!
+//! It runs under the library: `uepoll run -- uepoll-difftest`. libc's epoll functions are then the library's; the
+//! kernel's are reached by system calls in line. Read first: `script.rs`, what can happen; `run.rs`, how it is done to
+//! both; `compare.rs`, what counts as the same.
+
+mod compare;
+mod generate;
+mod mask;
+mod run;
+mod script;
+mod shrink;
+mod sys;
+mod text;
+mod twin;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use compare::Difference;
+use generate::Wishes;
+use run::{Outcome, Statistics};
+use script::{Kind, Op};
+use twin::Twin;
+
+/// A script that takes longer hangs. Seconds.
+const LIMIT: u32 = 30;
+
+/// The seed of the script that runs, for the words of a hang.
+static RUNNING: AtomicU64 = AtomicU64::new(0);
+
+/// Compares the library's epoll with the kernel's by random scripts. Runs under the library only.
+#[derive(Parser)]
+#[command(name = "uepoll-difftest")]
+struct Arguments {
+    /// The first script's seed; each further script has the next one.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many scripts.
+    #[arg(long, default_value_t = 500)]
+    scripts: u64,
+    /// Operations of each script, about.
+    #[arg(long, default_value_t = 100)]
+    ops: usize,
+    /// Stop after so many seconds.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Only these kinds of descriptors, with commas between.
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
+    kinds: Vec<Kind>,
+    /// Never fork.
+    #[arg(long)]
+    no_forks: bool,
+    /// Run this script only.
+    #[arg(long)]
+    replay: Option<PathBuf>,
+    /// Print the script of the seed, and run nothing.
+    #[arg(long)]
+    print: bool,
+    /// Scripts that are run first.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions"))]
+    regressions: PathBuf,
+    /// Say how often what was done.
+    #[arg(long)]
+    stats: bool,
+    /// Go on after a difference.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    text.parse()
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut wishes = Wishes { forks: !arguments.no_forks, ..Wishes::default() };
+    if !arguments.kinds.is_empty() {
+        wishes.kinds.clone_from(&arguments.kinds);
+    }
+    if arguments.print {
+        print!("{}", text::print(&generate::script(arguments.seed, arguments.ops, &wishes)));
+        return ExitCode::SUCCESS;
+    }
+    let mut tally = Tally::default();
+    match prepare().and_then(|()| all(&arguments, &wishes, &mut tally)) {
+        Ok(()) => {}
+        Err(error) => {
+            eprintln!("uepoll-difftest: {error}");
+            return ExitCode::from(2);
+        }
+    }
+    tally.print(arguments.stats);
+    if tally.differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Sees that there are two engines to compare.
+fn prepare() -> Result<(), String> {
+    sys::block_user_signals().map_err(|error| format!("sigprocmask fails: errno {error}"))?;
+    let twin = Twin::new().map_err(|error| format!("epoll_create1 fails: errno {error}"))?;
+    let differs = twin.differs();
+    twin.close();
+    if differs {
+        return Ok(());
+    }
+    Err("both engines are the kernel's: start it by `uepoll run -- uepoll-difftest`".into())
+}
+
+fn all(arguments: &Arguments, wishes: &Wishes, tally: &mut Tally) -> Result<(), String> {
+    if let Some(path) = &arguments.replay {
+        return tally.regression(path);
+    }
+    for path in scripts_in(&arguments.regressions) {
+        tally.regression(&path)?;
+    }
+    let start = Instant::now();
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    for seed in (arguments.seed..).take(arguments.scripts as usize) {
+        if start.elapsed() >= limit || (tally.differences > 0 && !arguments.keep_going) {
+            break;
+        }
+        let script = generate::script(seed, arguments.ops, wishes);
+        tally.script(&script, &format!("seed {seed}"), seed, true)?;
+    }
+    Ok(())
+}
+
+/// The scripts of a directory, by name. None if there is no such directory.
+fn scripts_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Tally {
+    statistics: Statistics,
+    differences: u64,
+}
+
+impl Tally {
+    fn regression(&mut self, path: &Path) -> Result<(), String> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+        let script = text::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+        self.script(&script, &name, 0, false)
+    }
+
+    fn script(&mut self, script: &[Op], name: &str, seed: u64, shrinks: bool) -> Result<(), String> {
+        let outcome = guarded(script, seed, &mut self.statistics)?;
+        let Some((step, difference)) = outcome.difference else { return Ok(()) };
+        self.differences += 1;
+        println!("{name}: after operation {step}: {difference}");
+        if shrinks {
+            report(&outcome.resolved, &difference, seed)?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, whole: bool) {
+        let Statistics { scripts, operations, controls, waits, events, late } = self.statistics;
+        println!(
+            "{scripts} scripts, {operations} operations, {waits} compared waits, {late} late, {} differences",
+            self.differences
+        );
+        if whole {
+            println!("{controls} compared epoll_ctl calls, {events} events");
+        }
+    }
+}
+
+/// Shrinks a script and prints what is left of it.
+fn report(script: &[Op], difference: &Difference, seed: u64) -> Result<(), String> {
+    sys::alarm(20 * LIMIT, hung);
+    let small = shrink::shrink(script, difference.fault);
+    let again = guarded(&small, seed, &mut Statistics::default())?;
+    let Some((step, again)) = again.difference else {
+        println!("# it did not show again");
+        return Ok(());
+    };
+    println!("# after operation {step}: {again}\n{}", text::print(&small));
+    Ok(())
+}
+
+fn guarded(script: &[Op], seed: u64, statistics: &mut Statistics) -> Result<Outcome, String> {
+    RUNNING.store(seed, Ordering::Relaxed);
+    sys::alarm(LIMIT, hung);
+    let outcome = run::run(script, statistics).map_err(|error| error.to_string());
+    sys::alarm(0, hung);
+    outcome
+}
+
+/// The alarm's handler.
+extern "C" fn hung(_: i32) {
+    let mut text = *b"uepoll-difftest: hang; seed                     \n";
+    let mut seed = RUNNING.load(Ordering::Relaxed);
+    for digit in text[28..48].iter_mut().rev() {
+        *digit = b'0' + (seed % 10) as u8;
+        seed /= 10;
+        if seed == 0 {
+            break;
+        }
+    }
+    sys::last_words(&text);
+}

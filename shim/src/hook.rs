@@ -5,13 +5,17 @@
 //! cancellation points, out of which pthread_cancel unwinds. So the frames here are `extern "C-unwind"` and have
 //! nothing to drop while the real function runs.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+/// Functions that older libcs do not have (glibc 2.28, 2.34, 2.35): programs for those do not call them.
+const YOUNG: [&str; 4] = ["fcntl64\0", "close_range\0", "closefrom\0", "epoll_pwait2\0"];
+
 /// The next definition of a replaced function.
 pub struct Real<F> {
-    name: &'static CStr,
+    /// Its name, terminated.
+    name: &'static str,
     address: AtomicPtr<c_void>,
     signature: PhantomData<F>,
 }
@@ -20,16 +24,21 @@ pub struct Real<F> {
 unsafe impl<F> Sync for Real<F> {}
 
 impl<F: Copy> Real<F> {
-    /// The function of this name; `F` is its signature.
-    pub const fn new(name: &'static CStr) -> Self {
+    /// The function of this (terminated) name; `F` is its signature.
+    pub const fn new(name: &'static str) -> Self {
         assert!(size_of::<F>() == size_of::<*mut c_void>());
         Self { name, address: AtomicPtr::new(std::ptr::null_mut()), signature: PhantomData }
     }
 
-    /// Finds it, at load. Some are younger than the oldest libc served: those stay unfound.
+    /// Finds it, at load.
     pub fn resolve(&self) {
-        // SAFETY: a terminated name.
-        let address = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        let address = if YOUNG.contains(&self.name) {
+            // SAFETY: a terminated name.
+            unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr().cast()) }
+        } else {
+            // SAFETY: a terminated name, which every libc served has.
+            unsafe { redhook::ld_preload::dlsym_next(self.name) }.cast_mut().cast()
+        };
         self.address.store(address, Ordering::Release);
     }
 
@@ -58,13 +67,7 @@ macro_rules! hooks {
         mod real {
             use super::*;
             $(pub static $name: crate::hook::Real<unsafe extern "C-unwind" fn($($type),*) -> $ret> =
-                crate::hook::Real::new({
-                    const NAME: &str = concat!(stringify!($name), "\0");
-                    match std::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()) {
-                        Ok(name) => name,
-                        Err(_) => panic!("a name"),
-                    }
-                });)*
+                crate::hook::Real::new(concat!(stringify!($name), "\0"));)*
         }
 
         /// Finds the real functions of this file.
