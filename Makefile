@@ -79,10 +79,11 @@ lint:
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'make: clippy is missing: rustup component add clippy' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@# One after the other: three of them are called uepoll, and cargo documents them in the same place.
+	@# One after the other: three of them are called uepoll, and cargo puts their pages in the same place. Private items are
+	@# documented, so links to them hold.
 	@set -e; for package in $$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"[^"]*","version"' | cut -d '"' -f 4); do \
 		echo "rustdoc of $$package"; \
-		RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items -p "$$package"; \
+		RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --quiet --no-deps --document-private-items -p "$$package"; \
 	done
 	@if command -v shellcheck >/dev/null; then \
 		echo 'shellcheck of all scripts'; \

@@ -102,11 +102,6 @@ impl Told {
         self.collect(twin, side, max)
     }
 
-    /// Whether nothing was told.
-    pub fn is_empty(&self) -> bool {
-        self.once.is_empty() && self.always.is_empty()
-    }
-
     fn sorted(mut self) -> Self {
         self.once.values_mut().for_each(|masks| masks.sort_unstable());
         self
@@ -114,7 +109,8 @@ impl Told {
 
     /// The events in a form that passes through a pipe.
     pub fn events(&self) -> Vec<(u64, Mask)> {
-        let once = self.once.iter().flat_map(|(data, masks)| masks.iter().map(|mask| (*data, *mask)));
+        let once =
+            self.once.iter().flat_map(|(data, masks)| masks.iter().map(|mask| (*data, *mask)));
         once.chain(self.always.iter().map(|(data, mask)| (*data, *mask))).collect()
     }
 }
@@ -173,7 +169,8 @@ pub fn judge(ours: &Told, kernel: &Told) -> Option<Difference> {
     let count = |told: &Told, data: &u64| {
         told.once.get(data).map_or(0, Vec::len) + usize::from(told.always.contains_key(data))
     };
-    let all: Vec<u64> = [&one, &other].iter().flat_map(|told| told.events()).map(|(data, _)| data).collect();
+    let all: Vec<u64> =
+        [&one, &other].iter().flat_map(|told| told.events()).map(|(data, _)| data).collect();
     let fault = if all.iter().any(|data| count(&one, data) < count(&other, data)) {
         Fault::Lost
     } else if all.iter().any(|data| count(&one, data) > count(&other, data)) {

@@ -13,13 +13,24 @@ use crate::script::{Action, Amount, Half, Kind, Op, Target, Way};
 pub struct Wishes {
     /// Only these kinds.
     pub kinds: Vec<Kind>,
-    /// Whether fork is among the operations.
-    pub forks: bool,
+    /// Bits that are never asked for.
+    pub without_bits: u32,
+    /// Operations that are never done, by their first word.
+    pub without_ops: Vec<String>,
+}
+
+impl Wishes {
+    fn allow(&self, op: Op) -> bool {
+        let text = op.to_string();
+        let word = text.split(' ').next().unwrap_or_default();
+        !self.without_ops.iter().any(|name| name == word)
+    }
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { kinds: Kind::ALL.iter().map(|(kind, _)| *kind).collect(), forks: true }
+        let kinds = Kind::ALL.iter().map(|(kind, _)| *kind).collect();
+        Self { kinds, without_bits: 0, without_ops: Vec::new() }
     }
 }
 
@@ -74,7 +85,7 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
     let mut script = vec![Op::Instance];
     script.extend((0..dice.below(3)).map(|_| Op::Instance));
     script.extend(kinds.iter().map(|&kind| Op::Open(kind)));
-    let mut plan = Plan { dice, kinds, forks: wishes.forks };
+    let mut plan = Plan { dice, kinds, without_bits: wishes.without_bits };
     for _ in 0..3 {
         script.push(plan.control(Action::Add));
     }
@@ -82,7 +93,9 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
     let looks = 10 + plan.dice.below(70);
     while script.len() < len {
         let op = plan.op();
-        script.push(op);
+        if wishes.allow(op) {
+            script.push(op);
+        }
         if plan.dice.chance(looks) {
             script.push(plan.wait());
         }
@@ -93,7 +106,7 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
 struct Plan {
     dice: Dice,
     kinds: Vec<Kind>,
-    forks: bool,
+    without_bits: u32,
 }
 
 /// Groups of operations.
@@ -201,7 +214,7 @@ impl Plan {
         if self.dice.chance(12) {
             bits |= Mask::ONESHOT;
         }
-        Mask(bits)
+        Mask(bits & !self.without_bits)
     }
 
     fn amount(&mut self) -> Amount {
@@ -215,7 +228,12 @@ impl Plan {
     }
 
     fn way(&mut self) -> Way {
-        self.dice.weighed(&[(70, Way::Plain), (8, Way::Vector), (12, Way::Message), (10, Way::Foreign)])
+        self.dice.weighed(&[
+            (70, Way::Plain),
+            (8, Way::Vector),
+            (12, Way::Message),
+            (10, Way::Foreign),
+        ])
     }
 
     fn end(&mut self) -> Op {
@@ -261,7 +279,9 @@ impl Plan {
                 Kind::Inotify => all.push(Op::Touch(fd)),
                 Kind::Tcp | Kind::TcpFresh => all.push(Op::Urgent(fd)),
                 Kind::Fifo => all.push(Op::Reopen { fd, write: to % 2 == 0 }),
-                Kind::TcpListener | Kind::UnixListener => all.extend([Op::Connect(fd), Op::Accept(to)]),
+                Kind::TcpListener | Kind::UnixListener => {
+                    all.extend([Op::Connect(fd), Op::Accept(to)])
+                }
                 _ => {}
             }
         }
@@ -270,7 +290,7 @@ impl Plan {
 
     fn look(&mut self) -> Op {
         let epoll = self.dice.label();
-        if self.forks && self.dice.chance(4) {
+        if self.dice.chance(4) {
             return Op::Fork { epoll };
         }
         self.dice.of(&[Op::Poll { epoll }, Op::Select { epoll }])

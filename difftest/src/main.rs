@@ -25,6 +25,7 @@ use clap::Parser;
 
 use compare::Difference;
 use generate::Wishes;
+use mask::Mask;
 use run::{Outcome, Statistics};
 use script::{Kind, Op};
 use twin::Twin;
@@ -54,9 +55,12 @@ struct Arguments {
     /// Only these kinds of descriptors, with commas between.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     kinds: Vec<Kind>,
-    /// Never fork.
+    /// Never do these operations (first words of the script's lines), with commas between.
+    #[arg(long, value_delimiter = ',')]
+    without_ops: Vec<String>,
+    /// Never ask for these events, as IN|ET.
     #[arg(long)]
-    no_forks: bool,
+    without_bits: Option<Mask>,
     /// Run this script only.
     #[arg(long)]
     replay: Option<PathBuf>,
@@ -80,7 +84,11 @@ fn kind(text: &str) -> Result<Kind, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut wishes = Wishes { forks: !arguments.no_forks, ..Wishes::default() };
+    let mut wishes = Wishes {
+        without_bits: arguments.without_bits.map_or(0, |mask| mask.0),
+        without_ops: arguments.without_ops.clone(),
+        ..Wishes::default()
+    };
     if !arguments.kinds.is_empty() {
         wishes.kinds.clone_from(&arguments.kinds);
     }
@@ -157,7 +165,13 @@ impl Tally {
         self.script(&script, &name, 0, false)
     }
 
-    fn script(&mut self, script: &[Op], name: &str, seed: u64, shrinks: bool) -> Result<(), String> {
+    fn script(
+        &mut self,
+        script: &[Op],
+        name: &str,
+        seed: u64,
+        shrinks: bool,
+    ) -> Result<(), String> {
         let outcome = guarded(script, seed, &mut self.statistics)?;
         let Some((step, difference)) = outcome.difference else { return Ok(()) };
         self.differences += 1;
@@ -184,12 +198,12 @@ impl Tally {
 fn report(script: &[Op], difference: &Difference, seed: u64) -> Result<(), String> {
     sys::alarm(20 * LIMIT, hung);
     let small = shrink::shrink(script, difference.fault);
-    let again = guarded(&small, seed, &mut Statistics::default())?;
-    let Some((step, again)) = again.difference else {
+    let shown = guarded(&small, seed, &mut Statistics::default())?;
+    let Some((step, again)) = shown.difference else {
         println!("# it did not show again");
         return Ok(());
     };
-    println!("# after operation {step}: {again}\n{}", text::print(&small));
+    println!("# after operation {step}: {again}\n{}", text::print(&shown.resolved));
     Ok(())
 }
 

@@ -81,7 +81,8 @@ impl Run<'_> {
     fn resolve_twin(&self, label: u8) -> u8 {
         let count = self.twins.len();
         let start = usize::from(label) % count.max(1);
-        let found = (0..count).map(|step| (start + step) % count).find(|&i| self.twins[i].is_some());
+        let found =
+            (0..count).map(|step| (start + step) % count).find(|&i| self.twins[i].is_some());
         found.map_or(label, |index| index as u8)
     }
 
@@ -122,7 +123,8 @@ impl Run<'_> {
             }
             Op::Select { epoll } => {
                 if let Some(twin) = self.twin(epoll) {
-                    return self.count(compare::answers(Fault::Readable, "select", || twin.select()));
+                    return self
+                        .count(compare::answers(Fault::Readable, "select", || twin.select()));
                 }
             }
             Op::Fork { epoll } => {
@@ -230,7 +232,8 @@ impl Run<'_> {
             sys::alarm(10, crate::hung);
             let mut ours = Told::default();
             let _ = ours.collect(twin, Side::Ours, ALL);
-            let lines = ours.events().iter().map(|(data, mask)| format!("{data} {}\n", mask.0));
+            let events = ours.events();
+            let lines = events.iter().map(|(data, mask)| format!("{data} {}\n", mask.0));
             let _ = std::fs::write(&told, lines.collect::<String>());
         });
         if let Ok(child) = child {

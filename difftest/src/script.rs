@@ -142,25 +142,58 @@ pub enum Op {
     Instance,
     DupInstance(u8),
     CloseInstance(u8),
-    Ctl { epoll: u8, action: Action, target: Target, mask: Mask },
+    Ctl {
+        epoll: u8,
+        action: Action,
+        target: Target,
+        mask: Mask,
+    },
     /// epoll_wait on both sides until all is told, with this `maxevents`.
-    Wait { epoll: u8, max: u8 },
+    Wait {
+        epoll: u8,
+        max: u8,
+    },
     /// The same, but ours sleeps for up to so many milliseconds if nothing is ready.
-    Sleep { epoll: u8, millis: u8 },
+    Sleep {
+        epoll: u8,
+        millis: u8,
+    },
     /// poll(2) on the instance.
-    Poll { epoll: u8 },
+    Poll {
+        epoll: u8,
+    },
     /// select(2) on the instance.
-    Select { epoll: u8 },
-    Read { fd: u8, amount: Amount, way: Way },
-    Write { fd: u8, amount: Amount, way: Way },
+    Select {
+        epoll: u8,
+    },
+    Read {
+        fd: u8,
+        amount: Amount,
+        way: Way,
+    },
+    Write {
+        fd: u8,
+        amount: Amount,
+        way: Way,
+    },
     /// One byte out of band.
     Urgent(u8),
-    Splice { from: u8, to: u8, amount: u32 },
-    Shutdown { fd: u8, half: Half },
+    Splice {
+        from: u8,
+        to: u8,
+        amount: u32,
+    },
+    Shutdown {
+        fd: u8,
+        half: Half,
+    },
     /// A new client of a listener.
     Connect(u8),
     /// A socket of the script connects itself to a listener.
-    ConnectTo { fd: u8, listener: u8 },
+    ConnectTo {
+        fd: u8,
+        listener: u8,
+    },
     Accept(u8),
     Close(u8),
     /// Closes a connection by a reset.
@@ -168,13 +201,28 @@ pub enum Op {
     Dup(u8),
     /// fcntl(F_DUPFD)
     DupFd(u8),
-    Dup2 { from: u8, onto: u8 },
-    Dup3 { from: u8, onto: u8 },
-    CloseRange { fd: u8, count: u8 },
+    Dup2 {
+        from: u8,
+        onto: u8,
+    },
+    Dup3 {
+        from: u8,
+        onto: u8,
+    },
+    CloseRange {
+        fd: u8,
+        count: u8,
+    },
     /// Opens an end of a FIFO again.
-    Reopen { fd: u8, write: bool },
+    Reopen {
+        fd: u8,
+        write: bool,
+    },
     /// Sets a timer.
-    Arm { fd: u8, millis: u8 },
+    Arm {
+        fd: u8,
+        millis: u8,
+    },
     /// Sends this process SIGUSR1 or SIGUSR2.
     Raise(bool),
     /// Ends a child.
@@ -182,8 +230,12 @@ pub enum Op {
     /// Makes a file in a watched directory.
     Touch(u8),
     /// What a child of fork finds by a wait.
-    Fork { epoll: u8 },
-    Pause { millis: u8 },
+    Fork {
+        epoll: u8,
+    },
+    Pause {
+        millis: u8,
+    },
 }
 
 impl Op {
@@ -203,7 +255,11 @@ impl Op {
     }
 
     /// This operation with other labels.
-    pub fn relabel(mut self, mut file: impl FnMut(u8) -> u8, mut inst: impl FnMut(u8) -> u8) -> Self {
+    pub fn relabel(
+        mut self,
+        mut file: impl FnMut(u8) -> u8,
+        mut inst: impl FnMut(u8) -> u8,
+    ) -> Self {
         match &mut self {
             Op::Ctl { epoll, target, .. } => {
                 *epoll = inst(*epoll);
@@ -217,7 +273,9 @@ impl Op {
             Op::Wait { epoll, .. } | Op::Sleep { epoll, .. } => *epoll = inst(*epoll),
             Op::Poll { epoll } | Op::Select { epoll } | Op::Fork { epoll } => *epoll = inst(*epoll),
             Op::Read { fd, .. } | Op::Write { fd, .. } | Op::Shutdown { fd, .. } => *fd = file(*fd),
-            Op::CloseRange { fd, .. } | Op::Reopen { fd, .. } | Op::Arm { fd, .. } => *fd = file(*fd),
+            Op::CloseRange { fd, .. } | Op::Reopen { fd, .. } | Op::Arm { fd, .. } => {
+                *fd = file(*fd)
+            }
             Op::Urgent(fd) | Op::Connect(fd) | Op::Accept(fd) | Op::Close(fd) => *fd = file(*fd),
             Op::Reset(fd) | Op::Dup(fd) | Op::DupFd(fd) | Op::Kill(fd) => *fd = file(*fd),
             Op::Touch(fd) => *fd = file(*fd),

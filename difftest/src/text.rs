@@ -64,7 +64,9 @@ impl fmt::Display for Op {
             Op::Instance => write!(f, "instance"),
             Op::DupInstance(epoll) => write!(f, "dup-instance e{epoll}"),
             Op::CloseInstance(epoll) => write!(f, "close-instance e{epoll}"),
-            Op::Ctl { epoll, action, target, mask } => write!(f, "{action} e{epoll} {target} {mask}"),
+            Op::Ctl { epoll, action, target, mask } => {
+                write!(f, "{action} e{epoll} {target} {mask}")
+            }
             Op::Wait { epoll, max } => write!(f, "wait e{epoll} {max}"),
             Op::Sleep { epoll, millis } => write!(f, "sleep e{epoll} {millis}"),
             Op::Poll { epoll } => write!(f, "poll e{epoll}"),

@@ -34,7 +34,8 @@ impl Twin {
     /// Whether the two are what they should be: two different engines.
     pub fn differs(self) -> bool {
         let name = |fd: Fd| std::fs::read_link(format!("/proc/self/fd/{fd}"));
-        let is_kernels = |fd| name(fd).is_ok_and(|name| name.as_os_str() == "anon_inode:[eventpoll]");
+        let is_kernels =
+            |fd| name(fd).is_ok_and(|name| name.as_os_str() == "anon_inode:[eventpoll]");
         is_kernels(self.kernel) && !is_kernels(self.ours)
     }
 

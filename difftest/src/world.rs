@@ -81,19 +81,19 @@ impl World {
             Op::Open(kind) => return self.open(kind),
             Op::Read { fd, amount, way } => self.read(fd, amount, way)?,
             Op::Write { fd, amount, way } => self.write(fd, amount, way)?,
-            Op::Urgent(fd) => drop(sys::send_urgent(self.number(fd)?)),
+            Op::Urgent(fd) => ignore(sys::send_urgent(self.number(fd)?)),
             Op::Splice { from, to, amount } => {
-                drop(sys::splice(self.number(from)?, self.number(to)?, amount as usize));
+                ignore(sys::splice(self.number(from)?, self.number(to)?, amount as usize));
             }
-            Op::Shutdown { fd, half } => drop(sys::shutdown(self.number(fd)?, half)),
+            Op::Shutdown { fd, half } => ignore(sys::shutdown(self.number(fd)?, half)),
             Op::Connect(listener) => return self.connect(listener),
             Op::ConnectTo { fd, listener } => {
-                drop(sys::connect(self.number(fd)?, &sys::name_of(self.number(listener)?)?));
+                ignore(sys::connect(self.number(fd)?, &sys::name_of(self.number(listener)?)?));
             }
             Op::Accept(fd) => return self.accept(fd),
             Op::Close(fd) => self.close(fd)?,
             Op::Reset(fd) => {
-                drop(sys::linger_none(self.number(fd)?));
+                ignore(sys::linger_none(self.number(fd)?));
                 self.close(fd)?;
             }
             Op::Dup(fd) => return self.another(fd, sys::dup(self.number(fd)?)?),
@@ -101,7 +101,7 @@ impl World {
             Op::Dup2 { from, onto } => return self.dup_onto(from, onto, sys::dup2),
             Op::Dup3 { from, onto } => return self.dup_onto(from, onto, sys::dup3),
             Op::Reopen { fd, write } => return self.reopen(fd, write),
-            Op::Arm { fd, millis } => drop(sys::arm(self.number(fd)?, millis)),
+            Op::Arm { fd, millis } => ignore(sys::arm(self.number(fd)?, millis)),
             Op::Raise(second) => {
                 let signal = if second { libc::SIGUSR2 } else { libc::SIGUSR1 };
                 sys::kill(sys::process(), signal)?;
@@ -111,11 +111,9 @@ impl World {
                     sys::kill(process, libc::SIGKILL)?;
                 }
             }
-            Op::Touch(fd) => {
-                if self.file(fd).is_some_and(|file| file.kind == Kind::Inotify) {
-                    let path = self.fresh_name();
-                    drop(std::fs::write(&path, "").and_then(|()| std::fs::remove_file(&path)));
-                }
+            Op::Touch(fd) if self.file(fd).is_some_and(|file| file.kind == Kind::Inotify) => {
+                let path = self.fresh_name();
+                drop(std::fs::write(&path, "").and_then(|()| std::fs::remove_file(&path)));
             }
             _ => {}
         }
@@ -155,7 +153,7 @@ impl World {
             Kind::Tcp => {
                 let door = listener(libc::AF_INET)?;
                 let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM)?;
-                drop(sys::connect(client, &sys::name_of(door)?));
+                ignore(sys::connect(client, &sys::name_of(door)?));
                 let server = sys::accept(door);
                 sys::close(door)?;
                 vec![client, server?]
@@ -188,8 +186,7 @@ impl World {
             }
             Kind::Null => vec![sys::open(c"/dev/null", libc::O_RDWR)?],
         };
-        let file =
-            |number| File { number, kind, open: true, process, path: path.clone() };
+        let file = |number| File { number, kind, open: true, process, path: path.clone() };
         Ok(numbers.into_iter().map(file).collect())
     }
 
@@ -247,7 +244,7 @@ impl World {
         };
         let address = sys::name_of(self.number(label)?)?;
         let number = sys::socket(family, libc::SOCK_STREAM)?;
-        drop(sys::connect(number, &address));
+        ignore(sys::connect(number, &address));
         Ok(vec![File { number, kind, open: true, process: None, path: None }])
     }
 
@@ -312,14 +309,14 @@ impl Drop for World {
             let _ = sys::kill(child, libc::SIGKILL);
             let _ = sys::reap(child);
         }
+        sys::drain_user_signals();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
 fn listener(family: i32) -> Answer<Fd> {
     let fd = sys::socket(family, libc::SOCK_STREAM)?;
-    let address =
-        if family == libc::AF_UNIX { Address::any(family) } else { Address::loopback() };
+    let address = if family == libc::AF_UNIX { Address::any(family) } else { Address::loopback() };
     sys::bind(fd, &address)?;
     sys::listen(fd)?;
     Ok(fd)
@@ -343,3 +340,6 @@ fn possible(way: Way, kind: Kind, reads: bool) -> Way {
         way => way,
     }
 }
+
+/// What a program may try in vain.
+fn ignore<T>(_: Answer<T>) {}
