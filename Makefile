@@ -19,7 +19,9 @@ need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; e
 RUST = Rust 1.95 or newer, with cargo (https://rustup.rs)
 C = apt-get install gcc make
 
-.PHONY: help build run test rust-tests c-tests symbols apps strace-demo difftest lint bench bench-quick dist install clean
+# In the order in which prerequisites are written, also with -j: the tests measure time.
+.NOTPARALLEL:
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -44,13 +46,11 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test:
+test: test-deps rust-tests c-tests symbols apps strace-demo
+
+# First: a compiler may be among what is missing.
+test-deps:
 	scripts/install-test-deps.sh
-	$(MAKE) --no-print-directory rust-tests
-	$(MAKE) --no-print-directory c-tests
-	$(MAKE) --no-print-directory symbols
-	$(MAKE) --no-print-directory apps
-	$(MAKE) --no-print-directory strace-demo
 
 rust-tests: build
 	cargo test --release --workspace

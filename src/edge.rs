@@ -16,7 +16,7 @@
 //! Two signs are no evidence. After the end of a stream (RDHUP) a short read arms nothing, for IN stays high and quiet
 //! from then on. And HUP and ERR cannot be masked in poll(2): an item that reported them leaves the set whole.
 //!
-//! RDHUP, ERR and HUP are armed whether asked for or not: the file wakes everybody when they rise, so the bits that
+//! PRI, RDHUP, ERR and HUP are armed whether asked for or not: the file wakes everybody when they rise, so the bits that
 //! were asked for are reported again then.
 
 use crate::events::Events;
@@ -122,10 +122,14 @@ impl Trigger {
             again |= Events::WRITE;
         }
         if signs.woken_in {
-            again |= Events::READ | Events::ALWAYS;
+            again |= Events::READ;
         }
         if signs.woken_out {
-            again |= Events::WRITE | Events::ALWAYS;
+            again |= Events::WRITE;
+        }
+        // Both: a wake-up of everybody, for whatever there is.
+        if signs.woken_in && signs.woken_out {
+            again = Events::REPORTS;
         }
         *armed |= again & rising(self.wanted);
     }
@@ -155,6 +159,12 @@ impl Trigger {
         unread.then_some(Doubt::Unread)
     }
 
+    /// Whether it was asked to report input.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        self.wanted.intersects(Events::IN | Events::RDNORM)
+    }
+
     /// Whether input is news when poll reports it.
     #[must_use]
     pub fn is_input_armed(&self) -> bool {
@@ -182,7 +192,7 @@ impl Trigger {
 
 /// The bits whose rise is an edge for an item with this mask.
 fn rising(wanted: Events) -> Events {
-    wanted | Events::ALWAYS | Events::RDHUP
+    wanted | Events::ALWAYS | Events::RDHUP | Events::PRI
 }
 
 /// A file's queue as it was when its input was reported: what had come by then, and what the program has read of it.
@@ -195,12 +205,6 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// The file is read by another number from here on, whose reads are counted apart.
-    pub fn go_on(&mut self, old_consumed: u32, new_consumed: u32) {
-        self.queued = self.queued.saturating_sub(old_consumed.wrapping_sub(self.consumed));
-        self.consumed = new_consumed;
-    }
-
     /// Whether something came after `self` was taken, given the file's state `now`. An empty file counts as such: its
     /// input was seen low. Where more went than the program's visible reads took, somebody else reads it too: the
     /// count starts again from `now`.

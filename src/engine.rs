@@ -263,7 +263,10 @@ impl Engine {
         }
         match (op, found) {
             (libc::EPOLL_CTL_ADD, Some(_)) => return Err(Errno::EEXIST),
-            (libc::EPOLL_CTL_ADD, None) => inner.add(self, instance.slot, fd, kind, event)?,
+            (libc::EPOLL_CTL_ADD, None) => {
+                let index = inner.add(self, instance.slot, fd, kind, event)?;
+                inner.stir_if_ready(instance, index);
+            }
             (libc::EPOLL_CTL_DEL, Some(index)) => {
                 inner.remove(self, instance.slot, index);
                 // Who sleeps on it is not woken: it would find nothing.
@@ -274,6 +277,7 @@ impl Engine {
                     return Err(Errno::EINVAL);
                 }
                 inner.modify(self.table, index, event);
+                inner.stir_if_ready(instance, index);
             }
             (libc::EPOLL_CTL_DEL | libc::EPOLL_CTL_MOD, None) => return Err(Errno::ENOENT),
             _ => return Err(Errno::EINVAL),
@@ -380,15 +384,15 @@ impl Engine {
         if word.is(Flags::OURS) {
             return Err(Errno::EBADF);
         }
-        if !word.is(Flags::WATCHED | Flags::EPOLL | Flags::HELD) {
-            entry.clear();
+        if !word.is(Flags::WATCHED | Flags::EPOLL | Flags::HELD | Flags::DUPED) {
+            self.table.close(fd);
             return Ok(());
         }
         if self.is_foreign() {
             return Ok(());
         }
         let slot = entry.slot_of_epoll();
-        let old = entry.clear();
+        let old = self.table.close(fd);
         let watcher = entry.watcher.swap(0, Ordering::SeqCst);
         if let Some(instance) = slot.and_then(|slot| self.instance_in(slot))
             && instance.numbers.fetch_sub(1, Ordering::SeqCst) == 1

@@ -162,18 +162,6 @@ impl Evidence {
     /// The number stands in a stack of noticed numbers.
     const QUEUED: u64 = 1 << 63;
 
-    /// What came since anybody looked last: for who has not looked before.
-    #[must_use]
-    pub fn fresh(self) -> Signs {
-        let fresh = |sign: Sign| self.0 >> (4 * Self::BITS + sign as u32) & 1 != 0;
-        Signs {
-            drained: fresh(Sign::Drained),
-            filled: fresh(Sign::Filled),
-            woken_in: fresh(Sign::WokenIn),
-            woken_out: fresh(Sign::WokenOut),
-        }
-    }
-
     /// What came since `then`.
     #[must_use]
     pub fn since(self, then: Self) -> Signs {
@@ -214,6 +202,8 @@ pub struct Entry {
     pub(crate) watcher: AtomicU32,
     /// Writes of the program that have begun and not returned, where they wake this number's pollers.
     writers: AtomicU32,
+    /// For a number with duplicates: the one of them that evidence is kept with ([`FdTable::home`]).
+    home: AtomicU32,
 }
 
 impl Entry {
@@ -226,6 +216,7 @@ impl Entry {
             relation: AtomicU32::new(0),
             watcher: AtomicU32::new(0),
             writers: AtomicU32::new(0),
+            home: AtomicU32::new(0),
         }
     }
 
@@ -235,8 +226,8 @@ impl Entry {
         Word(self.word.load(Ordering::SeqCst))
     }
 
-    /// Forgets everything and gives back what was known: the number is being closed.
-    pub fn clear(&self) -> Word {
+    /// Forgets everything and gives back what was known.
+    fn clear(&self) -> Word {
         Word(self.word.swap(0, Ordering::SeqCst))
     }
 
@@ -257,8 +248,7 @@ impl Entry {
 
     /// Looks at the counters: from now on they move again.
     pub fn look(&self) -> Evidence {
-        let counts = Evidence::COUNTS | Evidence::FRESH;
-        Evidence(self.evidence.fetch_and(!Evidence::FRESH, Ordering::SeqCst) & counts)
+        Evidence(self.evidence.fetch_and(!Evidence::FRESH, Ordering::SeqCst) & Evidence::COUNTS)
     }
 
     /// Counts one sign, if somebody has looked since the last of its kind.
@@ -433,10 +423,86 @@ impl FdTable {
         let Some(file) = self.identify(old) else { return };
         self.any_dup.store(true, Ordering::SeqCst);
         self.touch(new);
+        if !from.word().is(Flags::DUPED) {
+            from.home.store(old as u32, Ordering::SeqCst);
+        }
+        to.home.store(from.home.load(Ordering::SeqCst), Ordering::SeqCst);
         from.set_flags(file, Flags::DUPED, Flags::PRIVATE);
         to.relation.store(from.relation.load(Ordering::SeqCst), Ordering::SeqCst);
         let word = from.word();
         to.update(|_| Some(word));
+    }
+
+    /// The number that evidence of `fd`'s file is kept with: itself, unless it has duplicates.
+    pub fn home_number(&self, fd: RawFd) -> RawFd {
+        let Some(entry) = self.get(fd) else { return fd };
+        let word = entry.word();
+        if !word.is(Flags::DUPED) {
+            return fd;
+        }
+        let home = entry.home.load(Ordering::SeqCst) as RawFd;
+        if self.word(home).file() == word.file() { home } else { fd }
+    }
+
+    /// The entry that evidence of `fd`'s file is kept in.
+    pub fn home(&self, fd: RawFd) -> Option<&Entry> {
+        self.get(self.home_number(fd))
+    }
+
+    /// Changes the words of all numbers of `fd`'s file.
+    pub fn update_file(&self, fd: RawFd, mut change: impl FnMut(Word) -> Word) {
+        let word = self.word(fd);
+        let mut one = |fd: RawFd| {
+            if let Some(entry) = self.get(fd) {
+                entry.update(|now| (now.file() == word.file()).then(|| change(now)));
+            }
+        };
+        if word.is(Flags::DUPED) {
+            (0..self.high()).for_each(one);
+        } else {
+            one(fd);
+        }
+    }
+
+    /// The number is being closed, or was: forgets what was known of it, and gives it back. Where it has duplicates,
+    /// they inherit what is known of the file.
+    pub fn close(&self, fd: RawFd) -> Word {
+        let Some(entry) = self.get(fd) else { return Word::EMPTY };
+        let word = entry.word();
+        if word.is(Flags::DUPED) {
+            self.bequeath(fd, entry, word.file());
+        }
+        entry.clear()
+    }
+
+    fn bequeath(&self, fd: RawFd, entry: &Entry, file: FileId) {
+        let duplicates = || (0..self.high()).filter(|&n| n != fd && self.word(n).file() == file);
+        let Some(heir) = duplicates().next() else { return };
+        if self.home_number(fd) == fd
+            && let Some(to) = self.get(heir)
+        {
+            let counts = entry.evidence.load(Ordering::SeqCst) & !Evidence::QUEUED;
+            let _ = to.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+                Some(old & Evidence::QUEUED | counts)
+            });
+            to.consumed.store(entry.consumed(), Ordering::SeqCst);
+            duplicates().filter_map(|n| self.get(n)).for_each(|other| {
+                other.home.store(heir as u32, Ordering::SeqCst);
+            });
+        }
+        // Who named the closed number as its other end now names the heir: the duplicates of an eventfd, or those of the
+        // other end.
+        let mine = fd as u32 + 1;
+        for other in (0..self.high()).filter_map(|n| self.get(n)) {
+            if other.word().is(Flags::PEERED) {
+                let _ = other.relation.compare_exchange(
+                    mine,
+                    heir as u32 + 1,
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                );
+            }
+        }
     }
 
     /// Whether any number was ever duplicated.

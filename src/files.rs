@@ -38,12 +38,16 @@ pub enum Kind {
     Epoll = 12,
     /// Anything else that can be polled.
     Other = 13,
+    /// A terminal, or one side of a pseudo terminal.
+    Tty = 14,
+    /// Signals that wait for the thread that asks.
+    Signalfd = 15,
 }
 
 impl Kind {
     /// The kind that is kept as this nibble in a descriptor's word.
     pub fn from_nibble(nibble: u8) -> Self {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 16] = [
             Kind::Unknown,
             Kind::Eventfd,
             Kind::EventfdSemaphore,
@@ -58,6 +62,8 @@ impl Kind {
             Kind::Counted,
             Kind::Epoll,
             Kind::Other,
+            Kind::Tty,
+            Kind::Signalfd,
         ];
         ALL.get(usize::from(nibble)).copied().unwrap_or(Kind::Other)
     }
@@ -70,6 +76,11 @@ impl Kind {
     /// Whether every successful read takes all there is.
     pub fn any_read_drains(self) -> bool {
         matches!(self, Self::Eventfd | Self::Timerfd)
+    }
+
+    /// Whether a successful write wakes its own writers: room is given back at once, on this machine.
+    pub fn write_gives_room(self) -> bool {
+        matches!(self, Self::Datagram | Self::Tty)
     }
 
     /// Whether each successful read or write wakes who polls the same file for the other direction, whatever the level
@@ -103,7 +114,10 @@ impl Kind {
 /// does not count.
 pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
     match kind {
-        Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted => sys::bytes_readable(fd).ok(),
+        Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted | Kind::Tty => {
+            sys::bytes_readable(fd).ok()
+        }
+        Kind::Signalfd => Some(sys::pending_signals().count_ones()),
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_backlog(fd).ok(),
         Kind::Eventfd => eventfd_count(fd),
@@ -166,9 +180,15 @@ fn character_device(fd: RawFd, device: libc::dev_t) -> Result<Kind> {
     if libc::major(device) == MEMORY_DEVICES && WITHOUT_POLL.contains(&libc::minor(device)) {
         return Err(Errno::EPERM);
     }
+    if TERMINALS.iter().any(|majors| majors.contains(&libc::major(device))) {
+        return Ok(Kind::Tty);
+    }
     let counts = sys::bytes_readable(fd).is_ok();
     Ok(if counts { Kind::Counted } else { Kind::Other })
 }
+
+/// Major numbers of terminals: of consoles and serial lines, and of both sides of pseudo terminals.
+const TERMINALS: [std::ops::RangeInclusive<u32>; 3] = [4..=5, 128..=143, 204..=204];
 
 /// Regular files have no poll but on the kernel's own file systems.
 fn regular(fd: RawFd) -> Result<Kind> {
@@ -197,7 +217,7 @@ fn anonymous(fd: RawFd) -> Result<Kind> {
         b"anon_inode:[timerfd]" => Kind::Timerfd,
         b"anon_inode:inotify" => Kind::Counted,
         b"anon_inode:[eventpoll]" => Kind::Epoll,
-        b"anon_inode:[signalfd]" | b"anon_inode:[pidfd]" => Kind::Other,
+        b"anon_inode:[signalfd]" => Kind::Signalfd,
         text if WITHOUT_POLL.iter().any(|name| text.starts_with(name)) => return Err(Errno::EPERM),
         _ => Kind::Other,
     })
@@ -214,7 +234,7 @@ mod tests {
 
     #[test]
     fn nibbles_come_back() {
-        for nibble in 0..14 {
+        for nibble in 0..16 {
             assert_eq!(Kind::from_nibble(nibble) as u8, nibble);
         }
     }

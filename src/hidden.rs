@@ -72,7 +72,5 @@ pub fn close(table: &FdTable, fd: RawFd) {
 
 /// The number is no longer the library's.
 pub fn forget(table: &FdTable, fd: RawFd) {
-    if let Some(entry) = table.get(fd) {
-        entry.clear();
-    }
+    table.close(fd);
 }

@@ -181,7 +181,7 @@ impl Instance {
 }
 
 impl Inner {
-    /// EPOLL_CTL_ADD of a file that can be polled.
+    /// EPOLL_CTL_ADD of a file that can be polled. Gives the item's place.
     ///
     /// # Errors
     /// ENOMEM, ENOSPC.
@@ -192,7 +192,7 @@ impl Inner {
         fd: RawFd,
         kind: Kind,
         event: Event,
-    ) -> Result<()> {
+    ) -> Result<u32> {
         let table = engine.table;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
@@ -205,22 +205,23 @@ impl Inner {
         let mut item = Item::new(fd, file, kind, event.data, event.events);
         let evidence = if item.trigger.is_edge() { Flags::EVIDENCE } else { Flags::empty() };
         let mine = Holder::slot(slot);
-        let before = entry.update(|word| {
-            let holder = match word.holder() {
-                Holder::NONE => mine,
-                holder if holder == mine => mine,
-                _ => Holder::SEVERAL,
-            };
-            Some(word.with(Flags::WATCHED | evidence).with_kind(kind).with_holder(holder))
+        let before = entry.word().holder();
+        let holder = match before {
+            Holder::NONE => mine,
+            before if before == mine => mine,
+            _ => Holder::SEVERAL,
+        };
+        table.update_file(fd, |word| {
+            word.with(Flags::WATCHED | evidence).with_kind(kind).with_holder(holder)
         });
         // Its evidence may go to the other instances' stacks, now or from a moment ago.
-        let shared = before
-            .is_some_and(|word| !matches!(word.holder(), Holder::NONE) && word.holder() != mine);
+        let shared = holder == Holder::SEVERAL;
         if shared {
             engine.crowd();
         }
-        item.seen = entry.look();
-        let crowded = shared || entry.is_queued();
+        let home = table.home(fd).ok_or(Errno::ENOMEM)?;
+        item.seen = home.look();
+        let crowded = shared || home.is_queued();
         let index = self.interest.insert(item);
         if let Some(child) = entry.slot_of_epoll() {
             if let Some(inside) = engine.instance_in(child) {
@@ -232,7 +233,21 @@ impl Inner {
             self.crowded.push(self.interest.key(index));
         }
         self.rewatch(table, index);
-        Ok(())
+        Ok(index)
+    }
+
+    /// An item was added or changed. In an instance that is itself watched, that it is ready at once is an edge there.
+    pub fn stir_if_ready(&mut self, instance: &Instance, index: u32) {
+        let Some(item) = self.interest.get(index) else { return };
+        if !instance.numbers_watched() || item.kind == Kind::Epoll {
+            return;
+        }
+        let whole = item.trigger.whole().to_poll();
+        let levels = Events::from_poll(sys::levels_now(item.via, whole));
+        if item.trigger.news(levels).is_some() {
+            self.stirs += 1;
+            self.interest.push_ready(index);
+        }
     }
 
     /// EPOLL_CTL_MOD: a new mask and word, and everything is news again.
@@ -241,12 +256,11 @@ impl Inner {
         item.data = event.data;
         item.trigger = Trigger::new(event.events);
         item.backlog = None;
-        let (fd, file) = (item.via, item.file);
         if item.trigger.is_edge()
-            && let Some(entry) = table.get(fd)
+            && let Some(home) = table.home(item.via)
         {
-            entry.set_flags(file, Flags::EVIDENCE, Flags::empty());
-            item.seen = entry.look();
+            table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
+            item.seen = home.look();
         }
         self.rewatch(table, index);
     }
@@ -260,13 +274,15 @@ impl Inner {
         if item.kind == Kind::Epoll {
             self.nested.retain(|child| child.key != key);
         }
-        if self.interest.with_number(item.fd).next().is_none()
-            && let Some(entry) = table.get(item.via)
-        {
-            entry.update(|word| {
-                let sole = word.holder() == Holder::slot(slot) && word.file() == item.file;
+        let same_file = self.interest.indices().any(|other| {
+            engine.any_dup()
+                && self.interest.get(other).is_some_and(|other| other.file == item.file)
+        });
+        if table.word(item.via).file() == item.file && !same_file {
+            table.update_file(item.via, |word| {
+                let sole = word.holder() == Holder::slot(slot);
                 // HELD stays until the set has let go of it.
-                sole.then(|| word.without(Flags::WATCHED | Flags::EVIDENCE))
+                if sole { word.without(Flags::WATCHED | Flags::EVIDENCE) } else { word }
             });
         }
         match item.place {
@@ -421,19 +437,19 @@ impl Inner {
             self.look_at_item(engine, slot, index);
         }
         let word = engine.table.word(fd);
-        if word.is(Flags::DUPED) || !known {
-            // Evidence on a duplicate is evidence on the file.
-            let file = word.file();
+        if word.is(Flags::DUPED) || !known && engine.any_dup() {
+            // What is known of a duplicate is known of the file.
             let same: Vec<u32> = self
                 .interest
                 .indices()
                 .filter(|&index| {
                     let item = self.interest.get(index);
-                    item.is_some_and(|item| item.fd != fd && (item.via == fd || item.file == file))
+                    item.is_some_and(|item| {
+                        item.fd != fd && (item.via == fd || item.file == word.file())
+                    })
                 })
                 .collect();
             for index in same {
-                self.apply_signs(engine.table, index, fd);
                 self.look_at_item(engine, slot, index);
             }
         }
@@ -443,8 +459,7 @@ impl Inner {
         let table = engine.table;
         let Some(item) = self.interest.get_mut(index) else { return };
         if table.word(item.via).file() == item.file {
-            let via = item.via;
-            self.apply_signs(table, index, via);
+            self.apply_signs(table, index);
             return;
         }
         self.lost_number(engine, slot, index);
@@ -454,20 +469,11 @@ impl Inner {
     fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
         let table = engine.table;
         let Some(item) = self.interest.get(index) else { return };
-        let (via, file) = (item.via, item.file);
-        let other = engine.any_dup().then(|| table.number_of(file, item.fd)).flatten();
+        let (fd, file) = (item.fd, item.file);
+        let other = engine.any_dup().then(|| table.number_of(file, fd)).flatten();
         match other {
             Some(other) => {
-                // The last that the old number's calls have shown; then the other one's counts go on from where they
-                // are.
-                self.apply_signs(table, index, via);
                 let Some(item) = self.interest.get_mut(index) else { return };
-                if let (Some(old), Some(new)) = (table.get(via), table.get(other)) {
-                    item.seen = new.look();
-                    if let Some(backlog) = &mut item.backlog {
-                        backlog.go_on(old.consumed(), new.consumed());
-                    }
-                }
                 item.via = other;
                 if item.place == Place::Hot {
                     item.place = Place::Out;
@@ -483,34 +489,32 @@ impl Inner {
         }
     }
 
-    fn apply_signs(&mut self, table: &FdTable, index: u32, fd: RawFd) {
+    fn apply_signs(&mut self, table: &FdTable, index: u32) {
         let Some(item) = self.interest.get_mut(index) else { return };
-        let Some(entry) = table.get(fd) else { return };
-        let now = entry.look();
-        let mut signs = if fd == item.via {
-            now.since(std::mem::replace(&mut item.seen, now))
-        } else {
-            // The item keeps no count of its duplicates.
-            now.fresh()
-        };
+        let Some(home) = table.home(item.via) else { return };
+        let now = home.look();
+        let mut signs = now.since(std::mem::replace(&mut item.seen, now));
         if signs.woken_in {
             self.turns += 1;
             item.turn = self.turns;
             self.in_turns = true;
-            self.stirs += 1;
+            self.stirs += u64::from(item.trigger.wants_input());
         }
         if !item.trigger.is_edge() {
             return;
         }
+        let input_armed = item.trigger.is_input_armed();
         // The write may have been seen before its sign, and be part of the last report: the count then tells.
         if signs.woken_in
-            && !item.trigger.is_input_armed()
+            && !input_armed
+            && std::mem::take(&mut item.racing)
             && let Some(then) = &mut item.backlog
             && let Some(now) = poll::backlog(table, item.via, item.kind)
         {
             signs.woken_in = then.grew(now);
         }
-        if signs.drained {
+        // Only after a report: a program that reads what was empty already proves nothing.
+        if signs.drained && !input_armed {
             item.trust = item.trust.saturating_add(1);
         }
         if self.looked && (signs.drained || signs.filled) {
@@ -576,7 +580,8 @@ impl Inner {
                 let whole = item.trigger.whole();
                 let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
                 if item.trigger.news(levels).is_some() {
-                    hits.push(Hit { key, levels: Some(levels), backlog: None });
+                    let backlog = poll::backlog(table, item.via, item.kind);
+                    hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
                 } else {
                     item.trigger.noticed(levels);
                 }
@@ -695,6 +700,7 @@ impl Inner {
         item.turn = 0;
         if item.trigger.news(levels).is_some() {
             item.backlog = hit.backlog;
+            item.racing = hit.racing;
             if !self.interest.is_ready(index) {
                 self.stirs += 1;
                 self.interest.push_ready(index);
@@ -784,27 +790,29 @@ fn is_crowded(table: &FdTable, item: &Item) -> bool {
 /// The program wrote to a watched file. That is an edge where edges count; everywhere it tells the order in which files
 /// became ready, which poll does not.
 pub fn written(engine: &Engine, fd: RawFd) {
-    let Some(entry) = engine.table.get(fd) else { return };
-    let word = entry.word();
+    let word = engine.table.word(fd);
     if word.is(Flags::EVIDENCE) {
         return notice(engine, fd, Sign::WokenIn);
     }
+    let home = engine.table.home_number(fd);
+    let Some(entry) = engine.table.get(home) else { return };
     entry.add_sign(Sign::WokenIn);
     if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
         // Its leader is not woken: the level does that.
-        instance.notices.push(engine.table, fd);
+        instance.notices.push(engine.table, home);
         engine.sleepers.kick_observers();
     }
 }
 
 /// What a hook tells of a descriptor that an edge-triggered item watches.
 pub fn notice(engine: &Engine, fd: RawFd, sign: Sign) {
-    let Some(entry) = engine.table.get(fd) else { return };
+    let home = engine.table.home_number(fd);
+    let Some(entry) = engine.table.get(home) else { return };
     entry.add_sign(sign);
-    let holder = entry.word().holder();
+    let holder = engine.table.word(fd).holder();
     match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
         Some(instance) => {
-            instance.notices.push(engine.table, fd);
+            instance.notices.push(engine.table, home);
             instance.alert(engine);
         }
         None if holder == Holder::SEVERAL => engine.alert_all(),

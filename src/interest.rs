@@ -17,7 +17,7 @@ const NONE: u32 = u32::MAX;
 
 /// An item that was seen drained this many times in a row is no longer asked for its backlog with each report (0.3 us):
 /// its program reads to the end. The first time that it does not costs one extra edge.
-pub const TRUSTED: u8 = 8;
+pub const TRUSTED: u8 = 64;
 
 /// Where an item is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,9 @@ pub struct Item {
     pub seen: Evidence,
     /// What was queued when input was last reported, where that was asked.
     pub backlog: Option<Backlog>,
-    /// How often in a row it was seen drained.
+    /// Its last report may be of a write whose sign is still to come.
+    pub racing: bool,
+    /// How often in a row it was seen drained after a report.
     pub trust: u8,
     /// Its turn among those that the program was seen writing to; 0: not known.
     pub turn: u64,
@@ -87,6 +89,7 @@ impl Item {
             exclusive: asked.contains(Events::EXCLUSIVE),
             seen: Evidence::default(),
             backlog: None,
+            racing: false,
             trust: 0,
             turn: 0,
             doubted: false,
@@ -108,8 +111,8 @@ impl Item {
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let whole = self.trigger.whole();
-        let reports_input = mask.intersects(Events::IN | Events::RDNORM);
-        let backlog = self.trigger.is_edge() && reports_input && self.trust < TRUSTED && !private;
+        let edge = self.trigger.is_edge() && self.trigger.wants_input();
+        let backlog = edge && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
     }
 }

@@ -164,7 +164,7 @@ impl Engine {
             let stirs = within.inner.lock().stirs;
             instance.inner.lock().child_seen(child.key, stirs);
             let levels = if ready { READABLE } else { Events::empty() };
-            hits.push(Hit { key: child.key, levels: Some(levels), backlog: None });
+            hits.push(Hit { key: child.key, levels: Some(levels), backlog: None, racing: false });
         }
         hits
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ const SETTLE: [u64; 5] = [1, 2, 5, 12, 20];
 
 /// Waits in a row that only repeat themselves end a round trip; this many end it anyhow.
 const ROUNDS: usize = 200;
+
+/// Whether being late is a difference.
+pub static PROMPTLY: AtomicBool = AtomicBool::new(false);
 
 /// What one side told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub enum Fault {
     Spurious,
     /// Both told of it, with different masks.
     Mask,
+    /// The same in the end, but not at once; where that is asked for.
+    Late,
     /// epoll_ctl answered differently.
     Control,
     /// poll or select on the instance answered differently.
@@ -150,6 +156,10 @@ fn settle(twin: Twin, max: usize, mut ours: Told, mut kernel: Told) -> Result<Pa
             return Ok(pace);
         }
         pace = Pace::Late;
+        if PROMPTLY.load(Ordering::Relaxed) {
+            let text = format!("at once ours tells {ours}, the kernel {kernel}");
+            return Err(Difference { fault: Fault::Late, text });
+        }
         sleep(Duration::from_millis(millis));
         ours.again(twin, Side::Ours, max).map_err(failed)?;
         kernel.again(twin, Side::Kernel, max).map_err(failed)?;

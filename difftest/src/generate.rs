@@ -293,6 +293,8 @@ impl Plan {
         if self.dice.chance(4) {
             return Op::Fork { epoll };
         }
-        self.dice.of(&[Op::Poll { epoll }, Op::Select { epoll }])
+        let (fd, write) = (self.dice.label(), self.dice.chance(60));
+        let beside = Op::Beside { epoll, fd, write };
+        self.dice.weighed(&[(3, Op::Poll { epoll }), (3, Op::Select { epoll }), (1, beside)])
     }
 }

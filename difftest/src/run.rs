@@ -22,7 +22,6 @@ pub struct Statistics {
     pub operations: u64,
     pub controls: u64,
     pub waits: u64,
-    pub events: u64,
     pub late: u64,
 }
 
@@ -116,6 +115,11 @@ impl Run<'_> {
                     return self.sleep(twin, millis);
                 }
             }
+            Op::Beside { epoll, fd, write } => {
+                if let Some((twin, errand)) = self.twin(epoll).zip(self.world.errand(fd, write)) {
+                    return self.beside(twin, errand);
+                }
+            }
             Op::Poll { epoll } => {
                 if let Some(twin) = self.twin(epoll) {
                     return self.count(compare::answers(Fault::Readable, "poll", || twin.poll()));
@@ -184,18 +188,32 @@ impl Run<'_> {
     fn sleep(&mut self, twin: Twin, millis: u8) -> Result<(), Difference> {
         let ready = sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0);
         let time = if ready { NAP } else { i32::from(millis) };
-        let start = Instant::now();
-        let events = twin.wait(Side::Ours, ALL, time).unwrap_or_default();
-        let slept = start.elapsed();
-        let mut before = Told::default();
-        let nothing = events.is_empty();
-        before.take(events);
+        let (before, slept) = sleep_on_ours(twin, time);
         self.wait(twin, ALL, before)?;
-        if ready && nothing && slept >= Duration::from_millis(NAP as u64) {
-            let text = format!("the kernel's was ready, ours slept for {} ms", slept.as_millis());
-            return Err(Difference { fault: Fault::Slept, text });
+        if ready && slept { Err(overslept()) } else { Ok(()) }
+    }
+
+    /// Ours sleeps while another thread does something; what makes the kernel's ready must wake it.
+    fn beside(
+        &mut self,
+        twin: Twin,
+        errand: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Difference> {
+        self.wait(twin, ALL, Told::default())?;
+        // A level that is high is told at once, before the errand or after it: nothing to compare.
+        if sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0) {
+            errand();
+            return Ok(());
         }
-        Ok(())
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(2));
+            errand();
+        });
+        let (before, slept) = sleep_on_ours(twin, NAP);
+        drop(other.join());
+        let ready = sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0);
+        self.wait(twin, ALL, before)?;
+        if ready && slept { Err(overslept()) } else { Ok(()) }
     }
 
     /// Closes numbers from that of a descriptor on, as far as they are the script's; instances among them too.
@@ -256,6 +274,21 @@ impl Run<'_> {
         }
         self.count(compare::continued(twin, ours, kernel))
     }
+}
+
+/// A wait of ours: what it told, and whether it slept to the end of its time.
+fn sleep_on_ours(twin: Twin, time: i32) -> (Told, bool) {
+    let start = Instant::now();
+    let events = twin.wait(Side::Ours, ALL, time).unwrap_or_default();
+    let slept = events.is_empty() && start.elapsed() >= Duration::from_millis(time as u64);
+    let mut told = Told::default();
+    told.take(events);
+    (told, slept)
+}
+
+fn overslept() -> Difference {
+    let text = format!("the kernel's was ready, ours slept for {NAP} ms");
+    Difference { fault: Fault::Slept, text }
 }
 
 fn parse_event(line: &str) -> Option<(u64, Mask)> {

@@ -112,7 +112,7 @@ pub enum Half {
     Both,
 }
 
-/// Which closing or duplicating call puts one number over another.
+/// What epoll_ctl is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Add,
@@ -157,6 +157,12 @@ pub enum Op {
     Sleep {
         epoll: u8,
         millis: u8,
+    },
+    /// The same, while another thread reads or writes a little after a moment.
+    Beside {
+        epoll: u8,
+        fd: u8,
+        write: bool,
     },
     /// poll(2) on the instance.
     Poll {
@@ -268,6 +274,10 @@ impl Op {
                     Target::Instance(inner) => *inner = inst(*inner),
                     Target::None => {}
                 }
+            }
+            Op::Beside { epoll, fd, .. } => {
+                *epoll = inst(*epoll);
+                *fd = file(*fd);
             }
             Op::DupInstance(epoll) | Op::CloseInstance(epoll) => *epoll = inst(*epoll),
             Op::Wait { epoll, .. } | Op::Sleep { epoll, .. } => *epoll = inst(*epoll),

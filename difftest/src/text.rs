@@ -69,6 +69,8 @@ impl fmt::Display for Op {
             }
             Op::Wait { epoll, max } => write!(f, "wait e{epoll} {max}"),
             Op::Sleep { epoll, millis } => write!(f, "sleep e{epoll} {millis}"),
+            Op::Beside { epoll, fd, write: true } => write!(f, "beside e{epoll} d{fd} write"),
+            Op::Beside { epoll, fd, write: false } => write!(f, "beside e{epoll} d{fd} read"),
             Op::Poll { epoll } => write!(f, "poll e{epoll}"),
             Op::Select { epoll } => write!(f, "select e{epoll}"),
             Op::Read { fd, amount, way } => write!(f, "read d{fd} {amount} {way}"),
@@ -175,6 +177,11 @@ impl FromStr for Op {
             "bad-op" => return ctl(Action::Bad, words),
             "wait" => Op::Wait { epoll: words.epoll()?, max: words.parse()? },
             "sleep" => Op::Sleep { epoll: words.epoll()?, millis: words.parse()? },
+            "beside" => Op::Beside {
+                epoll: words.epoll()?,
+                fd: words.fd()?,
+                write: words.word()? == "write",
+            },
             "poll" => Op::Poll { epoll: words.epoll()? },
             "select" => Op::Select { epoll: words.epoll()? },
             "read" => Op::Read { fd: words.fd()?, amount: words.amount()?, way: words.way()? },

@@ -235,6 +235,19 @@ impl World {
         Ok(())
     }
 
+    /// What another thread does to a descriptor: one small read or write.
+    pub fn errand(&self, label: u8, write: bool) -> Option<impl FnOnce() + Send + use<>> {
+        let number = self.number(label).ok()?;
+        Some(move || {
+            let mut bytes = 1u64.to_ne_bytes();
+            if write {
+                ignore(sys::write(number, &bytes, Way::Plain));
+            } else {
+                ignore(sys::read(number, &mut bytes, Way::Plain));
+            }
+        })
+    }
+
     fn connect(&mut self, label: u8) -> Answer<Vec<File>> {
         let kind = self.file(label).ok_or(libc::EBADF)?.kind;
         let (family, kind) = match kind {

@@ -143,10 +143,8 @@ fn closing_known(fd: c_int) -> Result<(), Errno> {
     match engine() {
         Some(engine) => engine.closing(fd),
         None => {
-            if let Some(entry) = TABLE.get(fd)
-                && !is_foreign()
-            {
-                entry.clear();
+            if !is_foreign() {
+                TABLE.close(fd);
             }
             Ok(())
         }

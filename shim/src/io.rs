@@ -12,6 +12,7 @@ use uepoll::files::{self, Kind};
 
 use crate::hook::{hooks, real};
 use crate::{TABLE, engine, errno};
+use uepoll::sys;
 
 /// Who has to be told more than nothing.
 const OF_INTEREST: Flags =
@@ -24,7 +25,7 @@ macro_rules! reading {
         if !word.is(OF_INTEREST) {
             return $call;
         }
-        let before = datagrams_before($fd, word);
+        let before = before_read($fd, word);
         let result = $call;
         after_read($fd, word, $len as usize, result as isize, $flags, before);
         result
@@ -106,7 +107,7 @@ hooks! {
         if !word.is(OF_INTEREST) {
             return real!(recvmsg(fd, message, flags));
         }
-        let before = datagrams_before(fd, word);
+        let before = before_read(fd, word);
         let result = real!(recvmsg(fd, message, flags));
         let (len, controls) = if result >= 0 {
             // SAFETY: the kernel has just read and written it.
@@ -176,22 +177,21 @@ hooks! {
 
     /// sendfile(2)
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
-        let result = real!(sendfile(to, from, offset, len));
-        moved(from, to, len, result)
+        moving(from, to, len, || real!(sendfile(to, from, offset, len)))
     }
 
     /// sendfile(2), for programs built with large files.
     fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
-        let result = real!(sendfile64(to, from, offset, len));
-        moved(from, to, len, result)
+        moving(from, to, len, || real!(sendfile64(to, from, offset, len)))
     }
 
     /// splice(2)
     fn splice(
         from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t, len: size_t, flags: c_uint,
     ) -> ssize_t {
-        let result = real!(splice(from, from_offset, to, to_offset, len, flags));
-        moved(from, to, len, result)
+        moving(from, to, len, || {
+            real!(splice(from, from_offset, to, to_offset, len, flags))
+        })
     }
 
     /// eventfd_read(3) reads inside libc.
@@ -199,7 +199,7 @@ hooks! {
         let result = real!(eventfd_read(fd, value));
         let word = TABLE.word(fd);
         if word.is(OF_INTEREST) {
-            after_read(fd, word, 8, if result == 0 { 8 } else { -1 }, 0, None);
+            after_read(fd, word, 8, if result == 0 { 8 } else { -1 }, 0, Before::default());
         }
         result
     }
@@ -229,7 +229,7 @@ fn sign(fd: c_int, sign: Sign) {
     }
 }
 
-/// The file may have woken its sleepers for any reason.
+/// The file has woken all who wait for it, for whatever there is.
 pub fn woken(fd: c_int) {
     if TABLE.word(fd).is(Flags::EVIDENCE) {
         sign(fd, Sign::WokenIn);
@@ -237,35 +237,80 @@ pub fn woken(fd: c_int) {
     }
 }
 
-/// The queue of a datagram socket before a read of it: the difference is what the read took, for FIONREAD does not
-/// count datagrams.
-fn datagrams_before(fd: c_int, word: Word) -> Option<u32> {
-    let counts = word.is(Flags::EVIDENCE) && word.kind() == Kind::Datagram;
-    counts.then(|| files::queued(fd, Kind::Datagram)).flatten()
+/// What is asked before a read, to see what the read did.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    /// The queue of a datagram socket: FIONREAD does not count datagrams.
+    queued: Option<u32>,
+    /// The other end, whose writers the read may wake, and what it had no room for: anything (a pipe), or how much.
+    other: Option<(c_int, u32)>,
+}
+
+fn before_read(fd: c_int, word: Word) -> Before {
+    let mut before = Before::default();
+    if word.is(Flags::EVIDENCE) && word.kind() == Kind::Datagram {
+        before.queued = files::queued(fd, Kind::Datagram);
+    }
+    if word.is(Flags::PEERED)
+        && !word.kind().wakes_itself()
+        && let Some(other) = TABLE.get(fd).and_then(|entry| entry.peer())
+        && TABLE.word(other).is(Flags::EVIDENCE)
+    {
+        before.other = unsent(word.kind(), other).map(|unsent| (other, unsent));
+    }
+    before
+}
+
+/// How much stands in the way of a writer.
+fn unsent(kind: Kind, writer: c_int) -> Option<u32> {
+    match kind {
+        Kind::Pipe => Some(u32::from(sys::levels_now(writer, libc::POLLOUT) & libc::POLLOUT == 0)),
+        Kind::UnixStream | Kind::UnixPackets => sys::bytes_unsent(writer).ok(),
+        _ => None,
+    }
 }
 
 /// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
-fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Option<u32>) {
-    if !word.is(Flags::EVIDENCE) || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
+fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
+    if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    let error = errno::get();
+    // Room that the read made wakes the other end's writers: those of a pipe if it was full.
+    if let Some((other, unsent_before)) = before.other
+        && result > 0
+        && match word.kind() {
+            Kind::Pipe => unsent_before != 0,
+            kind => unsent(kind, other).is_some_and(|unsent| unsent < unsent_before),
+        }
+    {
+        sign(other, Sign::WokenOut);
+    }
+    if !word.is(Flags::EVIDENCE) {
         return;
     }
     let kind = word.kind();
     match result {
         // An error other than EAGAIN takes nothing away.
         ..0 => {
-            if errno::get() == libc::EAGAIN {
+            if error == libc::EAGAIN {
                 sign(fd, Sign::Drained);
             }
         }
         // The end of a stream: IN stays high, and quiet.
         0 => {}
         1.. => {
-            let took = match before {
-                Some(before) => before.saturating_sub(files::queued(fd, kind).unwrap_or(before)),
-                None => result as u32,
+            let took = match (before.queued, kind) {
+                (Some(before), _) => {
+                    before.saturating_sub(files::queued(fd, kind).unwrap_or(before))
+                }
+                (None, Kind::Signalfd) => {
+                    (result as usize / size_of::<libc::signalfd_siginfo>()) as u32
+                }
+                (None, _) => result as u32,
             };
-            if let Some(entry) = TABLE.get(fd) {
-                entry.consume(took);
+            if let Some(home) = TABLE.home(fd) {
+                home.consume(took);
             }
             let short = kind.short_read_drains() && (result as usize) < len;
             if short || kind.any_read_drains() {
@@ -284,24 +329,25 @@ fn write_begins(fd: c_int, word: Word) -> Option<c_int> {
         return None;
     }
     let peer = TABLE.get(fd)?.peer()?;
-    let entry = TABLE.get(peer)?;
-    if !entry.word().is(Flags::WATCHED) {
+    if !TABLE.word(peer).is(Flags::WATCHED) {
         return None;
     }
-    entry.write_begins();
+    TABLE.home(peer)?.write_begins();
     Some(peer)
 }
 
 fn write_ends(peer: Option<c_int>) {
-    if let Some(entry) = peer.and_then(|peer| TABLE.get(peer)) {
-        entry.write_ends();
+    if let Some(home) = peer.and_then(|peer| TABLE.home(peer)) {
+        home.write_ends();
     }
 }
 
 /// What a write has shown. `result` may be -1, with errno set; `peer` is what [`write_begins`] gave.
 fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_int>) {
+    let refused = result < 0 && errno::get() == libc::EAGAIN;
     if let (Some(peer), Some(engine)) = (peer, engine()) {
-        if result > 0 {
+        // A pipe wakes its readers even for a write that finds it full.
+        if result > 0 || refused && word.kind() == Kind::Pipe {
             engine.written(peer);
         }
         write_ends(Some(peer));
@@ -309,25 +355,55 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
     if !word.is(Flags::EVIDENCE) {
         return;
     }
-    let short = if result < 0 { errno::get() == libc::EAGAIN } else { (result as usize) < len };
-    if short {
+    let kind = word.kind();
+    let short = refused || result >= 0 && (result as usize) < len;
+    // An eventfd refuses what would overflow it, with room for less.
+    if short && !(kind.wakes_itself() && is_writable(fd)) {
         sign(fd, Sign::Filled);
     }
-    if peer.is_none() && result > 0 && word.kind().wakes_itself() {
+    if result > 0 && peer.is_none() && kind.wakes_itself() {
         sign(fd, Sign::WokenIn);
+    }
+    if result > 0 && kind.write_gives_room() {
+        sign(fd, Sign::WokenOut);
     }
 }
 
-/// What a call that reads one descriptor and writes another has shown. A short one may have stopped at either end.
-fn moved(from: c_int, to: c_int, len: usize, result: isize) -> isize {
+fn is_writable(fd: c_int) -> bool {
+    sys::levels_now(fd, libc::POLLOUT) & libc::POLLOUT != 0
+}
+
+/// Runs a call that reads one descriptor and writes another. A short one has stopped at either end: which, the files
+/// say; where neither does (another thread was as quick), at both.
+fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> isize {
     let (source, target) = (TABLE.word(from), TABLE.word(to));
-    if source.is(OF_INTEREST) {
-        after_read(from, source, len, result, 0, None);
+    if !source.is(OF_INTEREST) && !target.is(OF_INTEREST) {
+        return call();
     }
-    if target.is(OF_INTEREST) {
-        let peer = write_begins(to, target);
-        after_write(to, target, len, result, peer);
+    let before = before_read(from, source);
+    let peer = write_begins(to, target);
+    let result = call();
+    let error = errno::get();
+    let short = result < 0 && error == libc::EAGAIN || result >= 0 && (result as usize) < len;
+    let (mut empty, mut full) = (false, false);
+    if short {
+        empty = sys::levels_now(from, libc::POLLIN) & libc::POLLIN == 0;
+        full = !is_writable(to);
+        if !empty && !full {
+            (empty, full) = (true, true);
+        }
     }
+    let all = result.max(0) as usize;
+    if result >= 0 || empty {
+        after_read(from, source, all + usize::from(empty), result, 0, before);
+    }
+    errno::set(error);
+    if result >= 0 || full {
+        after_write(to, target, all + usize::from(full), result, peer);
+    } else {
+        write_ends(peer);
+    }
+    errno::set(error);
     result
 }
 
@@ -338,8 +414,8 @@ pub fn after_accept(listener: c_int, fd: c_int) {
         return;
     }
     if fd >= 0 {
-        if let Some(entry) = TABLE.get(listener) {
-            entry.consume(1);
+        if let Some(home) = TABLE.home(listener) {
+            home.consume(1);
         }
     } else if errno::get() == libc::EAGAIN {
         sign(listener, Sign::Drained);

@@ -47,7 +47,21 @@ hooks! {
     /// connect(2): a fresh socket that reported its hang-up begins anew.
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
         let result = real!(connect(fd, address, len));
-        crate::io::woken(fd);
+        if result == 0 || crate::errno::get() == libc::EINPROGRESS {
+            crate::io::woken(fd);
+        }
+        result
+    }
+
+    /// shutdown(2) wakes all who wait for the socket, and those of the other end of a UNIX pair.
+    fn shutdown(fd: c_int, how: c_int) -> c_int {
+        let result = real!(shutdown(fd, how));
+        if result == 0 {
+            crate::io::woken(fd);
+            if TABLE.word(fd).is(Flags::PEERED) && let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer()) {
+                crate::io::woken(peer);
+            }
+        }
         result
     }
 
@@ -86,7 +100,9 @@ hooks! {
         fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec,
     ) -> c_int {
         let result = real!(timerfd_settime(fd, flags, new, old));
-        crate::io::woken(fd);
+        if result == 0 {
+            crate::io::woken(fd);
+        }
         result
     }
 }

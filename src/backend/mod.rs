@@ -51,6 +51,8 @@ pub struct Hit {
     pub levels: Option<Events>,
     /// What was queued in it, before the state was asked for.
     pub backlog: Option<Backlog>,
+    /// A write of the program to it was on its way: its sign may come after what it did was seen here.
+    pub racing: bool,
 }
 
 /// How long to sleep, and with which signals blocked.

@@ -96,9 +96,9 @@ impl PollSet {
             let open = polled.revents & libc::POLLNVAL == 0;
             // Before the state is asked for: what comes in between is in the report, and counted as growth later. The
             // other way round it would be neither.
-            let ask = watch.backlog || is_being_written(self.table, watch);
-            let backlog =
-                if open && ask { backlog(self.table, watch.fd, watch.kind) } else { None };
+            let racing = self.table.home(watch.fd).is_some_and(|home| home.is_being_written());
+            let ask = open && (watch.backlog || racing);
+            let backlog = if ask { backlog(self.table, watch.fd, watch.kind) } else { None };
             if open && watch.whole != watch.mask {
                 self.asked.push(self.hits.len());
                 self.again.push(pollfd {
@@ -108,7 +108,7 @@ impl PollSet {
                 });
             }
             let levels = open.then(|| Events::from_poll(polled.revents));
-            self.hits.push(Hit { key: watched.key, levels, backlog });
+            self.hits.push(Hit { key: watched.key, levels, backlog, racing });
         }
         if self.again.is_empty() {
             return;
@@ -143,17 +143,10 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
             let levels = open.then(|| Events::from_poll(polled.revents));
             let backlog =
                 if open && watch.backlog { backlog(table, watch.fd, watch.kind) } else { None };
-            hits.push(Hit { key: *key, levels, backlog });
+            let racing = table.home(watch.fd).is_some_and(|home| home.is_being_written());
+            hits.push(Hit { key: *key, levels, backlog, racing });
         }
     }
-}
-
-/// Whether a write to an edge-triggered eventfd is on its way: its sign may come after what it did was seen here, and
-/// must then be told from one that came later.
-fn is_being_written(table: &FdTable, watch: &Watch) -> bool {
-    let edge = watch.whole != watch.mask || watch.mask.contains(Events::RDHUP);
-    edge && watch.kind == Kind::Eventfd
-        && table.get(watch.fd).is_some_and(|entry| entry.is_being_written())
 }
 
 /// How much is queued in a watched file, and how much the program has read of it so far.
@@ -161,7 +154,7 @@ pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
     let consumed = match kind {
         // Reading it sets it to 0.
         Kind::Eventfd => 0,
-        _ => table.get(fd)?.consumed(),
+        _ => table.home(fd)?.consumed(),
     };
     Some(Backlog { queued: files::queued(fd, kind)?, consumed })
 }

@@ -379,3 +379,22 @@ pub fn has_capability(capability: u32) -> bool {
     let [effective, ..] = sets[(capability / 32) as usize % 2];
     got.is_ok() && effective >> (capability % 32) & 1 != 0
 }
+
+/// Signals that are pending for the calling thread or its process, and blocked.
+pub fn pending_signals() -> u64 {
+    let mut set = 0u64;
+    // SAFETY: one word of the kernel's sigset_t.
+    let _ = unsafe { syscall!(Sysno::rt_sigpending, &raw mut set, SIGSET_BYTES) };
+    set
+}
+
+/// What a socket has sent that the other end has not taken (ioctl TIOCOUTQ): for a UNIX socket, memory.
+///
+/// # Errors
+/// EBADF, ENOTTY or EINVAL when the file does not count it.
+pub fn bytes_unsent(fd: RawFd) -> Result<u32> {
+    let mut count: c_int = 0;
+    // SAFETY: one writable int.
+    unsafe { syscall!(Sysno::ioctl, fd, libc::TIOCOUTQ, &raw mut count)? };
+    Ok(count as u32)
+}
