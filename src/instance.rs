@@ -104,6 +104,8 @@ pub struct Inner {
     crowdings: u32,
     /// Counts deliveries, to tell fresh levels from old ones.
     look: u64,
+    /// Items that go on through another number than they were registered by.
+    moved: Vec<Key>,
     /// Items that are instances themselves.
     pub nested: Vec<Child>,
     /// How often an item became ready that was not: what an edge is for an instance that this one is nested in.
@@ -430,28 +432,26 @@ impl Inner {
 
     fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
         let mut next = self.interest.with_number(fd).next();
-        let mut known = false;
         while let Some(index) = next {
             next = self.interest.with_number(fd).skip_while(|&other| other != index).nth(1);
-            known = true;
             self.look_at_item(engine, slot, index);
         }
+        let mut others: Vec<u32> = Vec::new();
+        self.moved.retain(|&key| self.interest.by_key(key).is_some());
+        for key in &self.moved {
+            let via = self.interest.get(key.index).map(|item| item.via);
+            others.extend((via == Some(fd)).then_some(key.index));
+        }
         let word = engine.table.word(fd);
-        if word.is(Flags::DUPED) || !known && engine.any_dup() {
+        if word.is(Flags::DUPED) {
             // What is known of a duplicate is known of the file.
-            let same: Vec<u32> = self
-                .interest
-                .indices()
-                .filter(|&index| {
-                    let item = self.interest.get(index);
-                    item.is_some_and(|item| {
-                        item.fd != fd && (item.via == fd || item.file == word.file())
-                    })
-                })
-                .collect();
-            for index in same {
-                self.look_at_item(engine, slot, index);
-            }
+            others.extend(self.interest.indices().filter(|&index| {
+                let item = self.interest.get(index);
+                item.is_some_and(|item| item.fd != fd && item.file == word.file())
+            }));
+        }
+        for index in others {
+            self.look_at_item(engine, slot, index);
         }
     }
 
@@ -469,12 +469,14 @@ impl Inner {
     fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
         let table = engine.table;
         let Some(item) = self.interest.get(index) else { return };
+        let key = self.interest.key(index);
         let (fd, file) = (item.fd, item.file);
         let other = engine.any_dup().then(|| table.number_of(file, fd)).flatten();
         match other {
             Some(other) => {
                 let Some(item) = self.interest.get_mut(index) else { return };
                 item.via = other;
+                self.moved.push(key);
                 if item.place == Place::Hot {
                     item.place = Place::Out;
                 }

@@ -4,6 +4,7 @@
 use libc::{c_int, c_uint, itimerspec, sockaddr, socklen_t};
 use uepoll::fdtable::Flags;
 use uepoll::files::Kind;
+use uepoll::sys;
 
 use crate::hook::{hooks, real};
 use crate::{TABLE, engine, is_foreign};
@@ -46,8 +47,10 @@ hooks! {
 
     /// connect(2): a fresh socket that reported its hang-up begins anew.
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
+        let watched = TABLE.word(fd).is(Flags::EVIDENCE);
+        let fresh = watched && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0;
         let result = real!(connect(fd, address, len));
-        if result == 0 || crate::errno::get() == libc::EINPROGRESS {
+        if fresh && (result == 0 || crate::errno::get() == libc::EINPROGRESS) {
             crate::io::woken(fd);
         }
         result
