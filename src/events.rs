@@ -37,8 +37,8 @@ bitflags! {
         /// EPOLLET
         const ET = 1 << 31;
 
-        /// All that a read can take away.
-        const READ = 0x001 | 0x002 | 0x040 | 0x080;
+        /// All that a read can take away. Not PRI: that stays until the urgent byte itself is read.
+        const READ = 0x001 | 0x040 | 0x080;
         /// All that a write can take away.
         const WRITE = 0x004 | 0x100 | 0x200;
         /// What nobody can mask.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use syscalls::Errno;
 
 use crate::backend::{Hit, Key, Set, Watch, poll};
-use crate::edge::{Doubt, Trigger};
+use crate::edge::{Backlog, Doubt, Trigger};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::fdtable::{FdTable, FileId, Flags, Holder, Sign, Signs};
@@ -502,18 +502,20 @@ impl Inner {
             self.in_turns = true;
             self.stirs += u64::from(item.trigger.wants_input());
         }
+        self.stirs += u64::from(signs.woken_out && item.trigger.wants_room());
         if !item.trigger.is_edge() {
             return;
         }
         let input_armed = item.trigger.is_input_armed();
-        // The write may have been seen before its sign, and be part of the last report: the count then tells.
-        if signs.woken_in
-            && !input_armed
-            && std::mem::take(&mut item.racing)
-            && let Some(then) = &mut item.backlog
-            && let Some(now) = poll::backlog(table, item.via, item.kind)
-        {
-            signs.woken_in = then.grew(now);
+        // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
+        // if all was read since, nothing newer is there that its level would not tell.
+        if signs.woken_in && std::mem::take(&mut item.racing) {
+            let now = poll::backlog(table, item.via, item.kind);
+            signs.woken_in = match (&mut item.backlog, now) {
+                _ if input_armed => false,
+                (Some(then), Some(now)) => then.grew(now),
+                _ => true,
+            };
         }
         // Only after a report: a program that reads what was empty already proves nothing.
         if signs.drained && !input_armed {
@@ -560,17 +562,19 @@ impl Inner {
             Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
             Some(Doubt::Unread) => {
                 let now = poll::backlog(table, item.via, item.kind);
+                let is_low = || {
+                    let input = (Events::IN | Events::RDNORM).to_poll();
+                    sys::levels_now(item.via, input) & input == 0
+                };
                 let news = match (now, &mut item.backlog) {
+                    // Empty by its own count: mostly, but bytes behind an urgent one are not counted.
+                    (Some(Backlog { queued: 0, .. }) | None, _) => is_low(),
                     (Some(now), Some(then)) => then.grew(now),
                     // It was trusted to be read to the end, and was not: what came since its report cannot be known.
                     (Some(now), None) => {
                         item.backlog = Some(now);
                         item.trust = 0;
                         true
-                    }
-                    (None, _) => {
-                        let input = Events::IN | Events::RDNORM;
-                        sys::levels_now(item.via, input.to_poll()) & input.to_poll() == 0
                     }
                 };
                 if news {

@@ -220,7 +220,7 @@ impl View {
         if sleeper.is_kicked() {
             return Ok(0);
         }
-        let slept = sys::ppoll(&mut self.fds, nap.timeout.as_mut(), nap.mask.as_ref());
+        let slept = sys::sleep(&mut self.fds, nap.timeout.as_mut(), nap.mask.as_ref());
         sleep.spend(given, nap.timeout);
         slept
     }

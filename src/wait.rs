@@ -152,7 +152,7 @@ impl Wait<'_, '_> {
         let mut nap = nap(&self.sleep, sleeper.wake_fd() < 0);
         let given = nap.timeout;
         let mut set = [pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 }];
-        let slept = sys::ppoll(&mut set, nap.timeout.as_mut(), nap.mask.as_ref());
+        let slept = sys::sleep(&mut set, nap.timeout.as_mut(), nap.mask.as_ref());
         self.sleep.spend(given, nap.timeout);
 
         let mut inner = self.instance.inner.lock();

@@ -2,6 +2,7 @@
 
 use libc::c_int;
 use uepoll::Errno;
+use uepoll::sys::quiet::Quiet;
 
 /// The calling thread's errno.
 pub fn get() -> c_int {
@@ -26,7 +27,9 @@ pub fn fail(value: c_int) -> c_int {
 /// with ENOMEM, and never falls through to the kernel's epoll.
 pub fn answer<T: TryInto<c_int>>(call: impl FnOnce() -> Result<T, Errno>) -> c_int {
     let before = get();
+    let quiet = Quiet::enter();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    drop(quiet);
     set(before);
     match result {
         Ok(Ok(value)) => value.try_into().unwrap_or(c_int::MAX),

@@ -388,7 +388,7 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     let (mut empty, mut full) = (false, false);
     if short {
         empty = sys::levels_now(from, libc::POLLIN) & libc::POLLIN == 0;
-        full = !is_writable(to);
+        full = !empty && !is_writable(to);
         if !empty && !full {
             (empty, full) = (true, true);
         }

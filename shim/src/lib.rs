@@ -20,6 +20,7 @@ mod openers;
 mod poll;
 mod raw;
 mod select;
+mod signals;
 
 use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -77,6 +78,7 @@ fn wake() {
         poll::resolve,
         raw::resolve,
         select::resolve,
+        signals::resolve,
     ] {
         resolve();
     }
@@ -85,7 +87,9 @@ fn wake() {
     unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
 }
 
+/// Between the handlers before and after a fork no signal handler may run: it could find the locks taken.
 extern "C" fn before_fork() {
+    std::mem::forget(sys::quiet::Quiet::enter());
     if let Some(engine) = engine() {
         engine.before_fork();
     }
@@ -96,6 +100,7 @@ extern "C" fn forked_parent() {
         Some(engine) => engine.after_fork_in_parent(),
         None => TABLE.share_private(),
     }
+    sys::quiet::Quiet::leave();
 }
 
 extern "C" fn forked_child() {
@@ -104,4 +109,5 @@ extern "C" fn forked_child() {
         Some(engine) => engine.after_fork_in_child(),
         None => TABLE.share_private(),
     }
+    sys::quiet::Quiet::leave();
 }

@@ -220,7 +220,11 @@ impl Set for PollSet {
             };
         }
         if found == 0 {
-            found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?;
+            found = if sleep.is_over() {
+                sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?
+            } else {
+                sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?
+            };
         }
         let kicked = self.fds[0].revents != 0;
         self.collect(found - usize::from(kicked));

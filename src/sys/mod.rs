@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod lock;
+pub mod quiet;
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
@@ -18,6 +19,19 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 /// A process-wide invariant of Linux on all architectures served: the kernel's sigset_t has 64 bits.
 pub const SIGSET_BYTES: usize = 8;
+
+/// ppoll(2) for a caller that means to sleep: signal handlers may run from here on. One that was held off before runs
+/// now, and ends the sleep.
+///
+/// # Errors
+/// As [`ppoll`].
+pub fn sleep(
+    fds: &mut [pollfd],
+    timeout: Option<&mut timespec>,
+    mask: Option<&u64>,
+) -> Result<usize> {
+    quiet::asleep(|| ppoll(fds, timeout, mask)).unwrap_or(Err(Errno::EINTR))
+}
 
 /// ppoll(2). `timeout` is updated to what is left of it, as the raw system call does; `None` sleeps for ever.
 ///
@@ -397,4 +411,26 @@ pub fn bytes_unsent(fd: RawFd) -> Result<u32> {
     // SAFETY: one writable int.
     unsafe { syscall!(Sysno::ioctl, fd, libc::TIOCOUTQ, &raw mut count)? };
     Ok(count as u32)
+}
+
+/// Lets signals in that were blocked.
+pub fn unblock_signals(set: u64) {
+    // SAFETY: one word of the kernel's sigset_t.
+    let _ = unsafe {
+        syscall!(Sysno::rt_sigprocmask, libc::SIG_UNBLOCK, &raw const set, 0, SIGSET_BYTES)
+    };
+}
+
+/// Queues a signal for the calling thread, with all that came with it (rt_tgsigqueueinfo(2)).
+///
+/// # Errors
+/// EAGAIN when RLIMIT_SIGPENDING is reached.
+pub fn queue_signal(signal: c_int, info: &libc::siginfo_t) -> Result<()> {
+    // SAFETY: no arguments.
+    let thread = unsafe { syscall!(Sysno::gettid) }?;
+    // SAFETY: a readable siginfo_t; a thread may send itself any.
+    unsafe {
+        syscall!(Sysno::rt_tgsigqueueinfo, getpid(), thread, signal, std::ptr::from_ref(info))
+    }
+    .map(|_| ())
 }
