@@ -27,6 +27,8 @@ use crate::files::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     wanted: Events,
+    /// The program itself shut the file's reading side: then RDHUP is high, and input may come all the same.
+    deaf: bool,
     state: State,
 }
 
@@ -60,7 +62,7 @@ impl Trigger {
         } else {
             State::Level { once }
         };
-        Self { wanted, state }
+        Self { wanted, deaf: false, state }
     }
 
     /// What to poll for; `None` when the item must leave the poll set.
@@ -115,7 +117,7 @@ impl Trigger {
         let State::Edge { armed, .. } = &mut self.state else { return };
         let mut again = Events::empty();
         // After RDHUP nothing more can come: IN is high for good, and a short read says nothing.
-        if signs.drained && armed.contains(Events::RDHUP) {
+        if signs.drained && (self.deaf || armed.contains(Events::RDHUP)) {
             again |= Events::READ;
         }
         if signs.filled {
@@ -129,8 +131,8 @@ impl Trigger {
         if signs.woken_out && self.wanted.intersects(Events::WRITE) {
             again |= self.wanted - Events::ALWAYS;
         }
-        // Both: a wake-up of everybody, for whatever there is.
-        if signs.woken_in && signs.woken_out {
+        // A wake-up of everybody, for whatever there is: by both, or by an error that was not reported.
+        if signs.woken_in && signs.woken_out || signs.failed && armed.contains(Events::ERR) {
             again = Events::REPORTS;
         }
         *armed |= again & rising(self.wanted);
@@ -152,13 +154,20 @@ impl Trigger {
         if !armed.contains(Events::ALWAYS) {
             // A connection that both sides have ended stays so.
             let over = matches!(kind, Kind::Tcp | Kind::UnixStream)
+                && !self.deaf
                 && !armed.contains(Events::RDHUP)
                 && !armed.contains(Events::HUP);
             return (!over).then_some(Doubt::Unmaskable);
         }
         let input = self.wanted & (Events::IN | Events::RDNORM);
-        let unread = !(input - armed).is_empty() && armed.contains(Events::RDHUP);
+        let more_may_come = self.deaf || armed.contains(Events::RDHUP);
+        let unread = !(input - armed).is_empty() && more_may_come;
         unread.then_some(Doubt::Unread)
+    }
+
+    /// The program shut the reading side.
+    pub fn shut(&mut self) {
+        self.deaf = true;
     }
 
     /// Whether it was asked to report input.
@@ -234,10 +243,12 @@ impl Backlog {
 mod tests {
     use super::*;
 
-    const DRAINED: Signs =
-        Signs { drained: true, filled: false, woken_in: false, woken_out: false };
-    const FILLED: Signs = Signs { drained: false, filled: true, woken_in: false, woken_out: false };
-    const WOKEN: Signs = Signs { drained: false, filled: false, woken_in: true, woken_out: false };
+    const NONE: Signs =
+        Signs { drained: false, filled: false, woken_in: false, woken_out: false, failed: false };
+    const DRAINED: Signs = Signs { drained: true, ..NONE };
+    const FILLED: Signs = Signs { filled: true, ..NONE };
+    const WOKEN: Signs = Signs { woken_in: true, ..NONE };
+    const FAILED: Signs = Signs { failed: true, ..NONE };
 
     fn edge(events: Events) -> Trigger {
         Trigger::new(events | Events::ET)
@@ -325,6 +336,17 @@ mod tests {
         assert!(item.watch().is_some());
         item.reported(Events::HUP | Events::RDHUP | Events::IN);
         assert_eq!(item.doubt(Kind::Tcp), None, "nothing can follow");
+    }
+
+    #[test]
+    fn an_error_that_came_and_went_is_told_by_what_is_left() {
+        let mut item = edge(Events::IN);
+        item.reported(Events::IN);
+        item.rearm(FAILED);
+        assert_eq!(item.news(Events::IN), Some(Events::IN));
+        item.reported(Events::IN | Events::ERR);
+        item.rearm(FAILED);
+        assert_eq!(item.news(Events::IN), None, "it was told");
     }
 
     #[test]

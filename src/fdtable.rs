@@ -33,13 +33,15 @@ bitflags! {
         const PRIVATE = 1 << 6;
         /// A pipe or socket pair whose other end is known ([`Entry::peer`]), or an eventfd, which is its own.
         const PEERED = 1 << 7;
+        /// The program shut its reading side: RDHUP is no sign of the other side's end.
+        const DEAF = 1 << 8;
     }
 }
 
-const KIND_SHIFT: u32 = 8;
-const HOLDER_SHIFT: u32 = 12;
-const FILE_SHIFT: u32 = 28;
-const FLAGS_MASK: u64 = 0xff;
+const KIND_SHIFT: u32 = 9;
+const HOLDER_SHIFT: u32 = 13;
+const FILE_SHIFT: u32 = 29;
+const FLAGS_MASK: u64 = 0x1ff;
 const HOLDER_MASK: u64 = 0xffff;
 
 /// The slot of the one instance that watches a number.
@@ -134,13 +136,13 @@ impl Word {
     }
 }
 
-/// What the program's own calls have shown of a descriptor, as four counters of 14 bits. Items keep the counts that
+/// What the program's own calls have shown of a descriptor, as five counters of 11 bits. Items keep the counts that
 /// they last acted on. A counter moves only after somebody has looked at it (its bit of `FRESH`), so it cannot wrap
 /// round to where the only looker left it, however often the program calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Evidence(u64);
 
-/// One of the four counters.
+/// One of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Sign {
@@ -152,13 +154,16 @@ pub enum Sign {
     WokenIn = 2,
     /// The file woke those who wait for room, whatever its level was.
     WokenOut = 3,
+    /// A read was told of an error, which woke everybody when it came.
+    Failed = 4,
 }
 
 impl Evidence {
-    const BITS: u32 = 14;
+    const BITS: u32 = 11;
+    const SIGNS: u32 = 5;
     const COUNT: u64 = (1 << Self::BITS) - 1;
-    const COUNTS: u64 = (1 << (4 * Self::BITS)) - 1;
-    const FRESH: u64 = 0xf << (4 * Self::BITS);
+    const COUNTS: u64 = (1 << (Self::SIGNS * Self::BITS)) - 1;
+    const FRESH: u64 = ((1 << Self::SIGNS) - 1) << (Self::SIGNS * Self::BITS);
     /// The number stands in a stack of noticed numbers.
     const QUEUED: u64 = 1 << 63;
 
@@ -171,6 +176,7 @@ impl Evidence {
             filled: moved(Sign::Filled),
             woken_in: moved(Sign::WokenIn),
             woken_out: moved(Sign::WokenOut),
+            failed: moved(Sign::Failed),
         }
     }
 }
@@ -186,6 +192,8 @@ pub struct Signs {
     pub woken_in: bool,
     /// [`Sign::WokenOut`]
     pub woken_out: bool,
+    /// [`Sign::Failed`]
+    pub failed: bool,
 }
 
 /// All that is kept for one number.
@@ -253,7 +261,7 @@ impl Entry {
 
     /// Counts one sign, if somebody has looked since the last of its kind.
     pub fn add_sign(&self, sign: Sign) {
-        let fresh = 1 << (4 * Evidence::BITS + sign as u32);
+        let fresh = 1 << (Evidence::SIGNS * Evidence::BITS + sign as u32);
         let shift = sign as u32 * Evidence::BITS;
         let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
             let count = (old >> shift).wrapping_add(1) & Evidence::COUNT;
@@ -359,7 +367,7 @@ impl FdTable {
         self.get(fd).map_or(Word::EMPTY, Entry::word)
     }
 
-    /// An identity that no file had before (36 bits: two in the same item's life would take 6.8e10 files).
+    /// An identity that no file had before (35 bits: two in the same item's life would take 3.4e10 files).
     pub fn new_file(&self) -> FileId {
         let next = self.files.fetch_add(1, Ordering::Relaxed) + 1;
         FileId(next & ((1 << (64 - FILE_SHIFT)) - 1))
@@ -452,6 +460,7 @@ impl FdTable {
     /// Changes the words of all numbers of `fd`'s file.
     pub fn update_file(&self, fd: RawFd, mut change: impl FnMut(Word) -> Word) {
         let word = self.word(fd);
+        self.touch(fd);
         let mut one = |fd: RawFd| {
             if let Some(entry) = self.get(fd) {
                 entry.update(|now| (now.file() == word.file()).then(|| change(now)));
@@ -549,11 +558,11 @@ mod tests {
             .with(Flags::WATCHED | Flags::EVIDENCE)
             .with_kind(Kind::Other)
             .with_holder(Holder::slot(41))
-            .with_file(FileId(0xf_ffff_ffff));
+            .with_file(FileId(0x7_ffff_ffff));
         assert_eq!(word.flags(), Flags::WATCHED | Flags::EVIDENCE);
         assert_eq!(word.kind(), Kind::Other);
         assert_eq!(word.holder().as_slot(), Some(41));
-        assert_eq!(word.file(), FileId(0xf_ffff_ffff));
+        assert_eq!(word.file(), FileId(0x7_ffff_ffff));
         let word = word.with_holder(Holder::SEVERAL).without(Flags::WATCHED);
         assert_eq!(word.holder().as_slot(), None);
         assert_eq!(word.kind(), Kind::Other);
@@ -570,7 +579,7 @@ mod tests {
         entry.add_sign(Sign::WokenOut);
         entry.enqueue();
         let signs = entry.look().since(start);
-        assert_eq!(signs, Signs { drained: true, filled: false, woken_in: false, woken_out: true });
+        assert_eq!(signs, Signs { drained: true, woken_out: true, ..Signs::default() });
     }
 
     #[test]

@@ -121,6 +121,7 @@ pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_backlog(fd).ok(),
         Kind::Eventfd => eventfd_count(fd),
+        Kind::Listener => sys::unix_backlog(fd, sys::fstat(fd).ok()?.st_ino as u32),
         _ => None,
     }
 }

@@ -120,6 +120,8 @@ pub struct Inner {
     late: Vec<(Key, Signs)>,
     /// Numbers that were noticed, in a vector whose memory is kept.
     noticed: Vec<RawFd>,
+    /// It was put into another instance.
+    is_nested: bool,
     /// Watcher threads of this instance.
     pub shards: Shards,
     /// Waits since the last look for idle items.
@@ -205,7 +207,11 @@ impl Inner {
         engine.count_watch()?;
         let file = table.identify(fd).ok_or(Errno::ENOMEM)?;
         let mut item = Item::new(fd, file, kind, event.data, event.events);
-        let evidence = if item.trigger.is_edge() { Flags::EVIDENCE } else { Flags::empty() };
+        item.nested = self.is_nested;
+        if entry.word().is(Flags::DEAF) {
+            item.trigger.shut();
+        }
+        let evidence = if item.wants_evidence() { Flags::EVIDENCE } else { Flags::empty() };
         let mine = Holder::slot(slot);
         let before = entry.word().holder();
         let holder = match before {
@@ -226,9 +232,6 @@ impl Inner {
         let crowded = shared || home.is_queued();
         let index = self.interest.insert(item);
         if let Some(child) = entry.slot_of_epoll() {
-            if let Some(inside) = engine.instance_in(child) {
-                inside.is_nested.store(true, Ordering::SeqCst);
-            }
             self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: 0 });
         }
         if crowded {
@@ -236,6 +239,18 @@ impl Inner {
         }
         self.rewatch(table, index);
         Ok(index)
+    }
+
+    /// The instance was put into another one: what wakes its items is an edge there, so their evidence counts.
+    pub fn become_nested(&mut self, table: &FdTable) {
+        self.is_nested = true;
+        for index in 0..self.interest.places() {
+            if let Some(item) = self.interest.get_mut(index) {
+                item.nested = true;
+                table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
+            }
+            self.rewatch(table, index);
+        }
     }
 
     /// An item was added or changed. In an instance that is itself watched, that it is ready at once is an edge there.
@@ -258,7 +273,10 @@ impl Inner {
         item.data = event.data;
         item.trigger = Trigger::new(event.events);
         item.backlog = None;
-        if item.trigger.is_edge()
+        if table.word(item.via).is(Flags::DEAF) {
+            item.trigger.shut();
+        }
+        if item.wants_evidence()
             && let Some(home) = table.home(item.via)
         {
             table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
@@ -506,6 +524,9 @@ impl Inner {
         if !item.trigger.is_edge() {
             return;
         }
+        if table.word(item.via).is(Flags::DEAF) {
+            item.trigger.shut();
+        }
         let input_armed = item.trigger.is_input_armed();
         // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
         // if all was read since, nothing newer is there that its level would not tell.
@@ -523,7 +544,8 @@ impl Inner {
         }
         if self.looked && (signs.drained || signs.filled) {
             let key = Key { index, serial: item.serial() };
-            self.late.push((key, Signs { woken_in: false, woken_out: false, ..signs }));
+            let Signs { drained, filled, .. } = signs;
+            self.late.push((key, Signs { drained, filled, ..Signs::default() }));
         }
         let before = item.trigger;
         item.trigger.rearm(signs);
@@ -585,8 +607,14 @@ impl Inner {
             Some(Doubt::Unmaskable) => {
                 let whole = item.trigger.whole();
                 let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
+                let backlog = poll::backlog(table, item.via, item.kind);
+                if let (Some(then), Some(now)) = (&mut item.backlog, backlog)
+                    && now.queued != 0
+                    && then.grew(now)
+                {
+                    item.trigger.rearm_input();
+                }
                 if item.trigger.news(levels).is_some() {
-                    let backlog = poll::backlog(table, item.via, item.kind);
                     hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
                 } else {
                     item.trigger.noticed(levels);
@@ -701,16 +729,22 @@ impl Inner {
             }
             return self.lost_number(engine, slot, index);
         };
-        item.levels = levels;
+        let risen = levels - std::mem::replace(&mut item.levels, levels);
         item.look = look;
         item.turn = 0;
         if item.trigger.news(levels).is_some() {
+            // Something woke a file that was ready already: in a nested instance that counts.
+            let grew = match (&mut item.backlog, hit.backlog) {
+                (Some(then), Some(now)) => item.nested && then.grew(now),
+                _ => false,
+            };
+            let stirred = item.nested && (grew || !risen.is_empty());
             item.backlog = hit.backlog;
             item.racing = hit.racing;
-            if !self.interest.is_ready(index) {
+            if stirred || !self.interest.is_ready(index) {
                 self.stirs += 1;
-                self.interest.push_ready(index);
             }
+            self.interest.push_ready(index);
             return;
         }
         let before = item.trigger;

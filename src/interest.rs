@@ -57,6 +57,8 @@ pub struct Item {
     pub trust: u8,
     /// Its turn among those that the program was seen writing to; 0: not known.
     pub turn: u64,
+    /// Its instance is, or was, in another one.
+    pub nested: bool,
     /// In the list of doubts.
     pub doubted: bool,
     /// Where it is watched.
@@ -92,6 +94,7 @@ impl Item {
             racing: false,
             trust: 0,
             turn: 0,
+            nested: false,
             doubted: false,
             place: Place::Out,
             levels: Events::empty(),
@@ -107,11 +110,16 @@ impl Item {
         self.serial
     }
 
+    /// Whether the program's own calls tell something that its levels do not.
+    pub fn wants_evidence(&self) -> bool {
+        self.trigger.is_edge() || self.nested
+    }
+
     /// What to watch it for; `None`: nothing.
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let whole = self.trigger.whole();
-        let edge = self.trigger.is_edge() && self.trigger.wants_input();
+        let edge = self.wants_evidence() && self.trigger.wants_input();
         let backlog = edge && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
     }

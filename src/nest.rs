@@ -5,6 +5,7 @@
 //! programs see the same limits.
 
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 
 use syscalls::Errno;
 
@@ -44,6 +45,10 @@ impl Engine {
             if below > MAX_NESTS || deep > MAX_NESTS {
                 return Err(Errno::ELOOP);
             }
+        }
+        if let Some(inner) = inner.and_then(|slot| self.instance_in(slot)) {
+            inner.is_nested.store(true, Ordering::SeqCst);
+            inner.inner.lock().become_nested(self.table);
         }
         add()?;
         let too_wide = match inner {

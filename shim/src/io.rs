@@ -293,8 +293,11 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
     match result {
         // An error other than EAGAIN takes nothing away.
         ..0 => {
-            if error == libc::EAGAIN {
-                sign(fd, Sign::Drained);
+            match error {
+                libc::EAGAIN => sign(fd, Sign::Drained),
+                // The call's own faults, or nothing at all.
+                libc::EINTR | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EBADF => {}
+                _ => sign(fd, Sign::Failed),
             }
         }
         // The end of a stream: IN stays high, and quiet.

@@ -56,12 +56,18 @@ hooks! {
         result
     }
 
-    /// shutdown(2) wakes all who wait for the socket, and those of the other end of a UNIX pair.
+    /// shutdown(2) wakes all who wait for the socket, even one that is not connected, and those of the other end of a
+    /// UNIX pair.
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         let result = real!(shutdown(fd, how));
-        if result == 0 {
+        if result == 0 || crate::errno::get() == libc::ENOTCONN {
+            if how != libc::SHUT_WR {
+                TABLE.update_file(fd, |word| word.with(Flags::DEAF));
+            }
             crate::io::woken(fd);
-            if TABLE.word(fd).is(Flags::PEERED) && let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer()) {
+            if let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer())
+                && TABLE.word(fd).is(Flags::PEERED)
+            {
                 crate::io::woken(peer);
             }
         }

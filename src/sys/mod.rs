@@ -434,3 +434,55 @@ pub fn queue_signal(signal: c_int, info: &libc::siginfo_t) -> Result<()> {
     }
     .map(|_| ())
 }
+
+/// Connections that wait to be accepted on a UNIX listener, by its inode: asked of sock_diag(7). `None` where the
+/// kernel does not tell, and for sockets of other families.
+pub fn unix_backlog(fd: RawFd, inode: u32) -> Option<u32> {
+    const NETLINK_SOCK_DIAG: c_int = 4;
+    const SOCK_DIAG_BY_FAMILY: u32 = 20;
+    const NLM_F_REQUEST: u32 = 1;
+    const SHOW_RQLEN: u32 = 0x10;
+    const UNIX_DIAG_RQLEN: u32 = 4;
+    if socket_option(fd, libc::SO_DOMAIN) != Ok(libc::AF_UNIX) {
+        return None;
+    }
+    // struct nlmsghdr (16 bytes) and struct unix_diag_req (24), as words.
+    let request: [u32; 10] = [
+        40,
+        SOCK_DIAG_BY_FAMILY | NLM_F_REQUEST << 16,
+        1,
+        0,
+        libc::AF_UNIX as u32,
+        u32::MAX,
+        inode,
+        SHOW_RQLEN,
+        u32::MAX,
+        u32::MAX,
+    ];
+    let mut answer = [0u32; 64];
+    let flags = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let socket = unsafe { syscall!(Sysno::socket, libc::AF_NETLINK, flags, NETLINK_SOCK_DIAG) };
+    let socket = socket.map(as_fd).ok()?;
+    // SAFETY: 40 readable bytes.
+    let sent = unsafe { syscall!(Sysno::write, socket, request.as_ptr(), 40) };
+    let got = sent.and_then(|_| {
+        // SAFETY: as many writable bytes. The kernel answers at once, if only by an error.
+        unsafe { syscall!(Sysno::read, socket, answer.as_mut_ptr(), size_of_val(&answer)) }
+    });
+    close(socket);
+    // struct nlmsghdr and struct unix_diag_msg, 16 bytes each, and attributes.
+    let words = got.ok()? / 4;
+    if words < 8 || answer[1] & 0xffff != SOCK_DIAG_BY_FAMILY {
+        return None;
+    }
+    let mut at = 8;
+    while at + 1 < words {
+        let (len, kind) = (answer[at] & 0xffff, answer[at] >> 16);
+        if kind == UNIX_DIAG_RQLEN {
+            return Some(answer[at + 1]);
+        }
+        at += (len as usize).div_ceil(4).max(1);
+    }
+    None
+}
