@@ -295,9 +295,18 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
         ..0 => {
             match error {
                 libc::EAGAIN => sign(fd, Sign::Drained),
-                // The call's own faults, or nothing at all.
-                libc::EINTR | libc::EFAULT | libc::EINVAL | libc::ENOTSOCK | libc::EBADF => {}
-                _ => sign(fd, Sign::Failed),
+                libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::ECONNABORTED
+                | libc::EHOSTUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::ETIMEDOUT
+                | libc::EMSGSIZE
+                | libc::EPROTO => sign(fd, Sign::Failed),
+                // The call's own fault, of which nobody is woken.
+                _ => {}
             }
         }
         // The end of a stream: IN stays high, and quiet.

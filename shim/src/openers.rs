@@ -61,7 +61,9 @@ hooks! {
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         let result = real!(shutdown(fd, how));
         if result == 0 || crate::errno::get() == libc::ENOTCONN {
-            if how != libc::SHUT_WR {
+            // To a UNIX socket nothing comes after that.
+            let kind = TABLE.word(fd).kind();
+            if how != libc::SHUT_WR && !matches!(kind, Kind::UnixStream | Kind::UnixPackets) {
                 TABLE.update_file(fd, |word| word.with(Flags::DEAF));
             }
             crate::io::woken(fd);
