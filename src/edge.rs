@@ -135,6 +135,10 @@ impl Trigger {
         if signs.woken_in && signs.woken_out || signs.failed && armed.contains(Events::ERR) {
             again = Events::REPORTS;
         }
+        // The call that was told of an error took it away: the next one is new.
+        if signs.failed {
+            again |= Events::ERR;
+        }
         *armed |= again & rising(self.wanted);
     }
 
@@ -347,6 +351,7 @@ mod tests {
         item.reported(Events::IN | Events::ERR);
         item.rearm(FAILED);
         assert_eq!(item.news(Events::IN), None, "it was told");
+        assert_eq!(item.news(Events::ERR), Some(Events::ERR), "and another one is news");
     }
 
     #[test]

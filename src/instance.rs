@@ -256,7 +256,9 @@ impl Inner {
     /// An item was added or changed. In an instance that is itself watched, that it is ready at once is an edge there.
     pub fn stir_if_ready(&mut self, instance: &Instance, index: u32) {
         let Some(item) = self.interest.get(index) else { return };
-        if !instance.numbers_watched() || item.kind == Kind::Epoll {
+        // One that was ready already wakes nobody again.
+        let known = self.interest.is_ready(index);
+        if known || !instance.numbers_watched() || item.kind == Kind::Epoll {
             return;
         }
         let whole = item.trigger.whole().to_poll();
@@ -735,7 +737,7 @@ impl Inner {
         if item.trigger.news(levels).is_some() {
             // Something woke a file that was ready already: in a nested instance that counts.
             let grew = match (&mut item.backlog, hit.backlog) {
-                (Some(then), Some(now)) => item.nested && then.grew(now),
+                (Some(then), Some(now)) => item.nested && now.queued != 0 && then.grew(now),
                 _ => false,
             };
             let stirred = item.nested && (grew || !risen.is_empty());

@@ -293,20 +293,10 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
     match result {
         // An error other than EAGAIN takes nothing away.
         ..0 => {
-            match error {
-                libc::EAGAIN => sign(fd, Sign::Drained),
-                libc::ECONNREFUSED
-                | libc::ECONNRESET
-                | libc::ECONNABORTED
-                | libc::EHOSTUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENETUNREACH
-                | libc::ENETDOWN
-                | libc::ETIMEDOUT
-                | libc::EMSGSIZE
-                | libc::EPROTO => sign(fd, Sign::Failed),
-                // The call's own fault, of which nobody is woken.
-                _ => {}
+            if error == libc::EAGAIN {
+                sign(fd, Sign::Drained);
+            } else if FROM_AFAR.contains(&error) {
+                sign(fd, Sign::Failed);
             }
         }
         // The end of a stream: IN stays high, and quiet.
@@ -354,9 +344,24 @@ fn write_ends(peer: Option<c_int>) {
     }
 }
 
+/// Errors that came to the file from elsewhere, and woke who waits for it; the call that is told of one takes it away.
+/// Others are the call's own fault.
+const FROM_AFAR: [c_int; 9] = [
+    libc::ECONNREFUSED,
+    libc::ECONNRESET,
+    libc::ECONNABORTED,
+    libc::EHOSTUNREACH,
+    libc::EHOSTDOWN,
+    libc::ENETUNREACH,
+    libc::ENETDOWN,
+    libc::ETIMEDOUT,
+    libc::EPROTO,
+];
+
 /// What a write has shown. `result` may be -1, with errno set; `peer` is what [`write_begins`] gave.
 fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_int>) {
-    let refused = result < 0 && errno::get() == libc::EAGAIN;
+    let error = errno::get();
+    let refused = result < 0 && error == libc::EAGAIN;
     if let (Some(peer), Some(engine)) = (peer, engine()) {
         // A pipe wakes its readers even for a write that finds it full.
         if result > 0 || refused && word.kind() == Kind::Pipe {
@@ -375,6 +380,9 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
     }
     if result > 0 && peer.is_none() && kind.wakes_itself() {
         sign(fd, Sign::WokenIn);
+    }
+    if result < 0 && FROM_AFAR.contains(&error) {
+        sign(fd, Sign::Failed);
     }
     if result > 0 && kind.write_gives_room() {
         sign(fd, Sign::WokenOut);
