@@ -1,4 +1,5 @@
-//! An epoll instance: its interest list, what is done to it (epoll_ctl), and what it has to tell (collect, deliver).
+//! An epoll instance: its items, and the set that its leader sleeps on. What is noticed of the items stands in
+//! evidence.rs, what is told of them in deliver.rs.
 //!
 //! Who may do what to the set: while no thread leads, it stands in `set` and whoever holds the lock changes it. The
 //! leader takes it along into its sleep; then changes wait in `changes` and `gone` until it is back.
@@ -9,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use syscalls::Errno;
 
-use crate::backend::{Hit, Key, Set, Watch, poll};
-use crate::edge::{Backlog, Doubt, Trigger};
+use crate::backend::{Hit, Key, Set, Watch};
+use crate::edge::Trigger;
 use crate::engine::Engine;
 use crate::events::{Event, Events};
-use crate::fdtable::{FdTable, FileId, Flags, Holder, Sign, Signs};
+use crate::fdtable::{FdTable, FileId, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::interest::{Interest, Item, Place};
 use crate::notice::Notices;
@@ -93,51 +94,40 @@ pub struct Inner {
     /// Items whose watch changed while the set was away.
     pub changes: Vec<Key>,
     /// Items that were removed while the set was away.
-    gone: Vec<(Key, RawFd, FileId)>,
+    pub(crate) gone: Vec<(Key, RawFd, FileId)>,
     /// Threads that wait behind the leader; the last in is the first out, as the kernel's exclusive waiters are.
     pub followers: VecDeque<SleeperId>,
     /// Edge-triggered items whose input may not be all read, and others that must be asked about.
     pub doubts: Vec<Key>,
     /// Items on numbers that several instances watch, or whose notices may go elsewhere: looked at in each wait.
-    crowded: Vec<Key>,
+    pub(crate) crowded: Vec<Key>,
     /// The engine's count of crowdings when `crowded` was made.
-    crowdings: u32,
+    pub(crate) crowdings: u32,
     /// Counts deliveries, to tell fresh levels from old ones.
-    look: u64,
+    pub(crate) look: u64,
     /// Items that go on through another number than they were registered by.
-    moved: Vec<Key>,
+    pub(crate) moved: Vec<Key>,
     /// Items that are instances themselves.
     pub nested: Vec<Child>,
     /// How often an item became ready that was not: what an edge is for an instance that this one is nested in.
     pub stirs: u64,
     /// The last turn that was given out.
-    turns: u64,
+    pub(crate) turns: u64,
     /// Somebody has a turn: the next hits are to be taken in order.
-    in_turns: bool,
+    pub(crate) in_turns: bool,
     /// Between a look and its delivery: what is noticed then goes into `late` too.
-    looked: bool,
+    pub(crate) looked: bool,
     /// Files that were emptied or filled between a look and its delivery.
-    late: Vec<(Key, Signs)>,
+    pub(crate) late: Vec<(Key, Signs)>,
     /// Numbers that were noticed, in a vector whose memory is kept.
-    noticed: Vec<RawFd>,
+    pub(crate) noticed: Vec<RawFd>,
     /// It was put into another instance.
-    is_nested: bool,
+    pub(crate) is_nested: bool,
     /// Watcher threads of this instance.
     pub shards: Shards,
     /// Waits since the last look for idle items.
     pub waits_since_parking: u32,
 }
-
-/// What became of a delivery.
-pub struct Delivered {
-    /// Events written.
-    pub count: usize,
-    /// The program's array could not be written, where it had to be.
-    pub fault: bool,
-}
-
-/// Where a delivery puts its events: the number in the array, and the event. False: the memory cannot be written.
-pub type Sink<'a> = dyn FnMut(usize, Event) -> bool + 'a;
 
 impl Instance {
     pub(crate) fn new(slot: u16) -> Self {
@@ -381,16 +371,6 @@ impl Inner {
         self.watches().filter(|(key, _)| is_parked(key.index)).collect()
     }
 
-    /// A nested instance was looked at: that it stirred since the last look is an edge.
-    pub fn child_seen(&mut self, key: Key, stirs: u64) {
-        let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
-        if std::mem::replace(&mut child.stirs, stirs) != stirs
-            && let Some(item) = self.interest.by_key(key)
-        {
-            item.trigger.rearm_input();
-        }
-    }
-
     /// Makes the set, or brings the one that is back in line with what changed meanwhile.
     ///
     /// # Errors
@@ -415,362 +395,6 @@ impl Inner {
         }
         self.changes = changes;
         Ok(())
-    }
-
-    /// Acts on everything that the hooks noticed: descriptors that were closed, and evidence for edges.
-    pub fn take_notices(&mut self, engine: &Engine, instance: &Instance) {
-        if !instance.notices.is_empty() {
-            let mut noticed = std::mem::take(&mut self.noticed);
-            noticed.extend(instance.notices.take(engine.table));
-            // The first noticed comes last off the stack.
-            for fd in noticed.drain(..).rev() {
-                self.look_at_number(engine, instance.slot, fd);
-            }
-            self.noticed = noticed;
-        }
-        if self.crowdings != engine.crowdings() {
-            self.crowdings = engine.crowdings();
-            self.crowded = self
-                .interest
-                .indices()
-                .filter(|&index| {
-                    self.interest.get(index).is_some_and(|item| is_crowded(engine.table, item))
-                })
-                .map(|index| self.interest.key(index))
-                .collect();
-        }
-        let mut crowded = std::mem::take(&mut self.crowded);
-        crowded.retain(|&key| {
-            let known = self.interest.by_key(key).is_some();
-            if known {
-                self.look_at_item(engine, instance.slot, key.index);
-            }
-            known && self.interest.by_key(key).is_some()
-        });
-        self.crowded.append(&mut crowded);
-    }
-
-    fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
-        let mut next = self.interest.with_number(fd).next();
-        while let Some(index) = next {
-            next = self.interest.with_number(fd).skip_while(|&other| other != index).nth(1);
-            self.look_at_item(engine, slot, index);
-        }
-        let mut others: Vec<u32> = Vec::new();
-        self.moved.retain(|&key| self.interest.by_key(key).is_some());
-        for key in &self.moved {
-            let via = self.interest.get(key.index).map(|item| item.via);
-            others.extend((via == Some(fd)).then_some(key.index));
-        }
-        let word = engine.table.word(fd);
-        if word.is(Flags::DUPED) {
-            // What is known of a duplicate is known of the file.
-            others.extend(self.interest.indices().filter(|&index| {
-                let item = self.interest.get(index);
-                item.is_some_and(|item| item.fd != fd && item.file == word.file())
-            }));
-        }
-        for index in others {
-            self.look_at_item(engine, slot, index);
-        }
-    }
-
-    fn look_at_item(&mut self, engine: &Engine, slot: u16, index: u32) {
-        let table = engine.table;
-        let Some(item) = self.interest.get_mut(index) else { return };
-        if table.word(item.via).file() == item.file {
-            self.apply_signs(table, index);
-            return;
-        }
-        self.lost_number(engine, slot, index);
-    }
-
-    /// The number that an item is watched by is another file's now. The item goes on through a duplicate, or is gone.
-    fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
-        let table = engine.table;
-        let Some(item) = self.interest.get(index) else { return };
-        let key = self.interest.key(index);
-        let (fd, file) = (item.fd, item.file);
-        let other = engine.any_dup().then(|| table.number_of(file, fd)).flatten();
-        match other {
-            Some(other) => {
-                let Some(item) = self.interest.get_mut(index) else { return };
-                item.via = other;
-                self.moved.push(key);
-                if item.place == Place::Hot {
-                    item.place = Place::Out;
-                }
-                if let Place::Parked(watcher) = item.place {
-                    item.place = Place::Out;
-                    let key = self.interest.key(index);
-                    self.shards.drop_item(engine, watcher, key);
-                }
-                self.rewatch(table, index);
-            }
-            None => self.remove(engine, slot, index),
-        }
-    }
-
-    fn apply_signs(&mut self, table: &FdTable, index: u32) {
-        let Some(item) = self.interest.get_mut(index) else { return };
-        let Some(home) = table.home(item.via) else { return };
-        let now = home.look();
-        let mut signs = now.since(std::mem::replace(&mut item.seen, now));
-        if signs.woken_in {
-            self.turns += 1;
-            item.turn = self.turns;
-            self.in_turns = true;
-            self.stirs += u64::from(item.trigger.wants_input());
-        }
-        self.stirs += u64::from(signs.woken_out && item.trigger.wants_room());
-        if !item.trigger.is_edge() {
-            return;
-        }
-        if table.word(item.via).is(Flags::DEAF) {
-            item.trigger.shut();
-        }
-        let input_armed = item.trigger.is_input_armed();
-        // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
-        // if all was read since, nothing newer is there that its level would not tell.
-        if signs.woken_in && std::mem::take(&mut item.racing) {
-            let now = poll::backlog(table, item.via, item.kind);
-            signs.woken_in = match (&mut item.backlog, now) {
-                _ if input_armed => false,
-                (Some(then), Some(now)) => then.grew(now),
-                _ => true,
-            };
-        }
-        // Only after a report: a program that reads what was empty already proves nothing.
-        if signs.drained && !input_armed {
-            item.trust = item.trust.saturating_add(1);
-        }
-        if self.looked && (signs.drained || signs.filled) {
-            let key = Key { index, serial: item.serial() };
-            let Signs { drained, filled, .. } = signs;
-            self.late.push((key, Signs { drained, filled, ..Signs::default() }));
-        }
-        let before = item.trigger;
-        item.trigger.rearm(signs);
-        if item.trigger != before {
-            self.rewatch(table, index);
-        }
-    }
-
-    /// Asks about the items that neither poll nor the hooks can speak for. Gives hits of its own, and whether the
-    /// question has to be asked again while somebody sleeps.
-    pub fn resolve_doubts(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
-        if self.doubts.is_empty() {
-            return false;
-        }
-        let table = engine.table;
-        let mut doubts = std::mem::take(&mut self.doubts);
-        doubts.retain(|&key| {
-            let keep = self.ask(table, key, hits);
-            if !keep && let Some(item) = self.interest.by_key(key) {
-                item.doubted = false;
-            }
-            keep
-        });
-        self.doubts.append(&mut doubts);
-        !self.doubts.is_empty()
-    }
-
-    /// Asks about one item. False: there is no doubt left.
-    fn ask(&mut self, table: &FdTable, key: Key, hits: &mut Vec<Hit>) -> bool {
-        let Some(item) = self.interest.by_key(key) else { return false };
-        let private = table.word(item.via).is(Flags::PRIVATE);
-        let before = item.trigger;
-        let keep = match item.trigger.doubt(item.kind) {
-            None => return false,
-            // The hooks see each write to it.
-            Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
-            Some(Doubt::Unread) => {
-                let now = poll::backlog(table, item.via, item.kind);
-                let is_low = || {
-                    let input = (Events::IN | Events::RDNORM).to_poll();
-                    sys::levels_now(item.via, input) & input == 0
-                };
-                let news = match (now, &mut item.backlog) {
-                    // Empty by its own count: mostly, but bytes behind an urgent one are not counted.
-                    (Some(Backlog { queued: 0, .. }) | None, _) => is_low(),
-                    (Some(now), Some(then)) => then.grew(now),
-                    // It was trusted to be read to the end, and was not: what came since its report cannot be known.
-                    (Some(now), None) => {
-                        item.backlog = Some(now);
-                        item.trust = 0;
-                        true
-                    }
-                };
-                if news {
-                    item.trigger.rearm_input();
-                }
-                !news
-            }
-            Some(Doubt::Unmaskable) => {
-                let whole = item.trigger.whole();
-                let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
-                let backlog = poll::backlog(table, item.via, item.kind);
-                if let (Some(then), Some(now)) = (&mut item.backlog, backlog)
-                    && now.queued != 0
-                    && then.grew(now)
-                {
-                    item.trigger.rearm_input();
-                }
-                if item.trigger.news(levels).is_some() {
-                    hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
-                } else {
-                    item.trigger.noticed(levels);
-                }
-                true
-            }
-        };
-        if item.trigger != before {
-            self.rewatch(table, key.index);
-        }
-        keep
-    }
-
-    /// Takes what a look has found, and writes events: at most `max`, in the order of becoming ready.
-    ///
-    /// Signs that came after the look count before the delivery and after it. Before: a write whose data is part of what
-    /// is reported now is no edge of its own later. After: what was read to the end meanwhile, by another thread, was
-    /// low, though the look found it high.
-    pub fn deliver(
-        &mut self,
-        engine: &Engine,
-        instance: &Instance,
-        hits: &mut [Hit],
-        max: usize,
-        sink: &mut Sink<'_>,
-    ) -> Delivered {
-        self.looked = true;
-        self.take_notices(engine, instance);
-        self.looked = false;
-        let delivered = self.write_events(engine, instance.slot, hits, max, sink);
-        let mut late = std::mem::take(&mut self.late);
-        for (key, signs) in late.drain(..) {
-            if let Some(item) = self.interest.by_key(key) {
-                item.trigger.rearm(signs);
-                self.rewatch(engine.table, key.index);
-            }
-        }
-        self.late = late;
-        delivered
-    }
-
-    fn write_events(
-        &mut self,
-        engine: &Engine,
-        slot: u16,
-        hits: &mut [Hit],
-        max: usize,
-        sink: &mut Sink<'_>,
-    ) -> Delivered {
-        self.look += 1;
-        if std::mem::take(&mut self.in_turns) {
-            hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {
-                Some(item) if item.turn != 0 => item.turn,
-                _ => u64::MAX,
-            });
-        }
-        for hit in hits {
-            self.note_hit(engine, slot, hit);
-        }
-        let mut count = 0;
-        for _ in 0..self.interest.ready_len() {
-            if count == max {
-                break;
-            }
-            let Some(index) = self.interest.pop_ready() else { break };
-            let Some(item) = self.interest.get_mut(index) else { continue };
-            // Not among the hits of this look: it is no longer ready.
-            if item.look != self.look {
-                continue;
-            }
-            let levels = item.levels;
-            let Some(events) = item.trigger.news(levels) else { continue };
-            if !sink(count, Event { events, data: item.data }) {
-                self.interest.push_ready_front(index);
-                return Delivered { count, fault: count == 0 };
-            }
-            count += 1;
-            self.reported(engine.table, index, levels);
-        }
-        Delivered { count, fault: false }
-    }
-
-    /// Whether a wait would have something to report, given what a look has found.
-    pub fn would_deliver(&mut self, engine: &Engine, slot: u16, hits: &[Hit]) -> bool {
-        self.look += 1;
-        for hit in hits {
-            self.note_hit(engine, slot, hit);
-        }
-        let look = self.look;
-        hits.iter().any(|hit| {
-            self.interest
-                .by_key(hit.key)
-                .is_some_and(|item| item.look == look && item.trigger.news(item.levels).is_some())
-        })
-    }
-
-    fn note_hit(&mut self, engine: &Engine, slot: u16, hit: &Hit) {
-        let look = self.look;
-        let table = engine.table;
-        let Some(item) = self.interest.by_key(hit.key) else { return };
-        let index = hit.key.index;
-        // A number that was closed and opened again during the poll: the state is another file's.
-        if table.word(item.via).file() != item.file {
-            return self.lost_number(engine, slot, index);
-        }
-        let Some(levels) = hit.levels else {
-            // Closed by a way that no hook sees.
-            if let Some(entry) = table.get(item.via) {
-                entry.update(|word| {
-                    (word.file() == item.file).then_some(crate::fdtable::Word::EMPTY)
-                });
-            }
-            return self.lost_number(engine, slot, index);
-        };
-        let risen = levels - std::mem::replace(&mut item.levels, levels);
-        item.look = look;
-        item.turn = 0;
-        if item.trigger.news(levels).is_some() {
-            // Something woke a file that was ready already: in a nested instance that counts.
-            let grew = match (&mut item.backlog, hit.backlog) {
-                (Some(then), Some(now)) => item.nested && now.queued != 0 && then.grew(now),
-                _ => false,
-            };
-            let stirred = item.nested && (grew || !risen.is_empty());
-            item.backlog = hit.backlog;
-            item.racing = hit.racing;
-            if stirred || !self.interest.is_ready(index) {
-                self.stirs += 1;
-            }
-            self.interest.push_ready(index);
-            return;
-        }
-        let before = item.trigger;
-        item.trigger.noticed(levels);
-        if item.trigger != before || item.place == Place::Out {
-            self.rewatch(table, index);
-        }
-    }
-
-    fn reported(&mut self, table: &FdTable, index: u32, levels: Events) {
-        let key = self.interest.key(index);
-        let Some(item) = self.interest.get_mut(index) else { return };
-        let before = item.trigger;
-        item.trigger.reported(levels);
-        if item.trigger == before {
-            // Level-triggered: it is ready until the next look says otherwise.
-            self.interest.push_ready(index);
-            return;
-        }
-        if item.trigger.doubt(item.kind).is_some() && !item.doubted {
-            item.doubted = true;
-            self.doubts.push(key);
-        }
-        self.rewatch(table, index);
     }
 
     /// Forgets everything: the instance was closed. The numbers that it alone watched are as if never registered.
@@ -811,7 +435,7 @@ impl Inner {
 }
 
 /// The set no longer has the file: its closer need not look for a sleeper.
-fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
+pub(crate) fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
     if let Some(entry) = table.get(fd) {
         entry.update(|word| {
             let sole = word.file() == file && word.holder() != Holder::SEVERAL;
@@ -820,44 +444,5 @@ fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
                 word.without(Flags::HELD).with_holder(holder)
             })
         });
-    }
-}
-
-/// Whether an item's notices may not come by its instance's own stack.
-fn is_crowded(table: &FdTable, item: &Item) -> bool {
-    let word = table.word(item.via);
-    word.holder() == Holder::SEVERAL || word.file() != item.file
-}
-
-/// The program wrote to a watched file. That is an edge where edges count; everywhere it tells the order in which files
-/// became ready, which poll does not.
-pub fn written(engine: &Engine, fd: RawFd) {
-    let word = engine.table.word(fd);
-    if word.is(Flags::EVIDENCE) {
-        return notice(engine, fd, Sign::WokenIn);
-    }
-    let home = engine.table.home_number(fd);
-    let Some(entry) = engine.table.get(home) else { return };
-    entry.add_sign(Sign::WokenIn);
-    if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
-        // Its leader is not woken: the level does that.
-        instance.notices.push(engine.table, home);
-        engine.sleepers.kick_observers();
-    }
-}
-
-/// What a hook tells of a descriptor that an edge-triggered item watches.
-pub fn notice(engine: &Engine, fd: RawFd, sign: Sign) {
-    let home = engine.table.home_number(fd);
-    let Some(entry) = engine.table.get(home) else { return };
-    entry.add_sign(sign);
-    let holder = engine.table.word(fd).holder();
-    match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
-        Some(instance) => {
-            instance.notices.push(engine.table, home);
-            instance.alert(engine);
-        }
-        None if holder == Holder::SEVERAL => engine.alert_all(),
-        None => {}
     }
 }

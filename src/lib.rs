@@ -8,8 +8,11 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | [`engine`] | all instances of a process; the checks of epoll_ctl; close, dup and fork |
-//! | [`instance`] | one instance: its items, what the hooks noticed, collect and deliver |
+//! | [`engine`] | all instances of a process; close, dup and fork |
+//! | `ctl` | epoll_ctl: its checks in the kernel's order |
+//! | [`instance`] | one instance: its items and its set |
+//! | `evidence` | what the hooks noticed and the files say, turned into armed bits |
+//! | `deliver` | hits become events: what is delivered |
 //! | [`interest`] | the interest list and the ready list |
 //! | [`edge`] | when a state is news: pure |
 //! | [`wait`] | leader and followers |
@@ -39,10 +42,13 @@
 //! and between fork and exec.
 
 pub mod backend;
+mod ctl;
 mod decimal;
+mod deliver;
 pub mod edge;
 pub mod engine;
 pub mod events;
+mod evidence;
 pub mod fdtable;
 pub mod files;
 pub mod hidden;

@@ -9,10 +9,11 @@ use libc::pollfd;
 use syscalls::Errno;
 
 use crate::backend::{Hit, Key, Sleep, Watch, poll};
+use crate::deliver::{Delivered, Sink};
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::fdtable::Flags;
-use crate::instance::{Delivered, Instance, Sink};
+use crate::instance::Instance;
 use crate::nest::MAX_NESTS;
 use crate::sleeper::Sleeper;
 use crate::sys::{self, Result};

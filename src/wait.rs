@@ -13,8 +13,9 @@ use libc::{pollfd, timespec};
 use syscalls::Errno;
 
 use crate::backend::{Sleep, poll};
+use crate::deliver::Sink;
 use crate::engine::Engine;
-use crate::instance::{Inner, Instance, Sink};
+use crate::instance::{Inner, Instance};
 use crate::sleeper::{Sleeper, SleeperId};
 use crate::sys::lock::MutexGuard;
 use crate::sys::{self, Result};

@@ -1,0 +1,164 @@
+//! What is delivered: the one place that decides it. Hits of a look become entries of the ready list, and these events.
+
+use crate::backend::Hit;
+use crate::engine::Engine;
+use crate::events::{Event, Events};
+use crate::fdtable::FdTable;
+use crate::instance::{Inner, Instance};
+use crate::interest::Place;
+
+/// What became of a delivery.
+pub struct Delivered {
+    /// Events written.
+    pub count: usize,
+    /// The program's array could not be written, where it had to be.
+    pub fault: bool,
+}
+
+/// Where a delivery puts its events: the number in the array, and the event. False: the memory cannot be written.
+pub type Sink<'a> = dyn FnMut(usize, Event) -> bool + 'a;
+
+impl Inner {
+    /// Takes what a look has found, and writes events: at most `max`, in the order of becoming ready.
+    ///
+    /// Signs that came after the look count before the delivery and after it. Before: a write whose data is part of what
+    /// is reported now is no edge of its own later. After: what was read to the end meanwhile, by another thread, was
+    /// low, though the look found it high.
+    pub fn deliver(
+        &mut self,
+        engine: &Engine,
+        instance: &Instance,
+        hits: &mut [Hit],
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Delivered {
+        self.looked = true;
+        self.take_notices(engine, instance);
+        self.looked = false;
+        let delivered = self.write_events(engine, instance.slot, hits, max, sink);
+        let mut late = std::mem::take(&mut self.late);
+        for (key, signs) in late.drain(..) {
+            if let Some(item) = self.interest.by_key(key) {
+                item.trigger.rearm(signs);
+                self.rewatch(engine.table, key.index);
+            }
+        }
+        self.late = late;
+        delivered
+    }
+
+    fn write_events(
+        &mut self,
+        engine: &Engine,
+        slot: u16,
+        hits: &mut [Hit],
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Delivered {
+        self.look += 1;
+        if std::mem::take(&mut self.in_turns) {
+            hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {
+                Some(item) if item.turn != 0 => item.turn,
+                _ => u64::MAX,
+            });
+        }
+        for hit in hits {
+            self.note_hit(engine, slot, hit);
+        }
+        let mut count = 0;
+        for _ in 0..self.interest.ready_len() {
+            if count == max {
+                break;
+            }
+            let Some(index) = self.interest.pop_ready() else { break };
+            let Some(item) = self.interest.get_mut(index) else { continue };
+            // Not among the hits of this look: it is no longer ready.
+            if item.look != self.look {
+                continue;
+            }
+            let levels = item.levels;
+            let Some(events) = item.trigger.news(levels) else { continue };
+            if !sink(count, Event { events, data: item.data }) {
+                self.interest.push_ready_front(index);
+                return Delivered { count, fault: count == 0 };
+            }
+            count += 1;
+            self.reported(engine.table, index, levels);
+        }
+        Delivered { count, fault: false }
+    }
+
+    /// Whether a wait would have something to report, given what a look has found.
+    pub fn would_deliver(&mut self, engine: &Engine, slot: u16, hits: &[Hit]) -> bool {
+        self.look += 1;
+        for hit in hits {
+            self.note_hit(engine, slot, hit);
+        }
+        let look = self.look;
+        hits.iter().any(|hit| {
+            self.interest
+                .by_key(hit.key)
+                .is_some_and(|item| item.look == look && item.trigger.news(item.levels).is_some())
+        })
+    }
+
+    fn note_hit(&mut self, engine: &Engine, slot: u16, hit: &Hit) {
+        let look = self.look;
+        let table = engine.table;
+        let Some(item) = self.interest.by_key(hit.key) else { return };
+        let index = hit.key.index;
+        // A number that was closed and opened again during the poll: the state is another file's.
+        if table.word(item.via).file() != item.file {
+            return self.lost_number(engine, slot, index);
+        }
+        let Some(levels) = hit.levels else {
+            // Closed by a way that no hook sees.
+            if let Some(entry) = table.get(item.via) {
+                entry.update(|word| {
+                    (word.file() == item.file).then_some(crate::fdtable::Word::EMPTY)
+                });
+            }
+            return self.lost_number(engine, slot, index);
+        };
+        let risen = levels - std::mem::replace(&mut item.levels, levels);
+        item.look = look;
+        item.turn = 0;
+        if item.trigger.news(levels).is_some() {
+            // Something woke a file that was ready already: in a nested instance that counts.
+            let grew = match (&mut item.backlog, hit.backlog) {
+                (Some(then), Some(now)) => item.nested && now.queued != 0 && then.grew(now),
+                _ => false,
+            };
+            let stirred = item.nested && (grew || !risen.is_empty());
+            item.backlog = hit.backlog;
+            item.racing = hit.racing;
+            if stirred || !self.interest.is_ready(index) {
+                self.stirs += 1;
+            }
+            self.interest.push_ready(index);
+            return;
+        }
+        let before = item.trigger;
+        item.trigger.noticed(levels);
+        if item.trigger != before || item.place == Place::Out {
+            self.rewatch(table, index);
+        }
+    }
+
+    fn reported(&mut self, table: &FdTable, index: u32, levels: Events) {
+        let key = self.interest.key(index);
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let before = item.trigger;
+        item.trigger.reported(levels);
+        if item.trigger == before {
+            // Level-triggered: it is ready until the next look says otherwise.
+            self.interest.push_ready(index);
+            return;
+        }
+        if item.trigger.doubt(item.kind).is_some() && !item.doubted {
+            item.doubted = true;
+            self.doubts.push(key);
+        }
+        self.rewatch(table, index);
+    }
+}

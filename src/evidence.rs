@@ -1,0 +1,281 @@
+//! What the hooks noticed, and what the files say of themselves, turned into armed bits (edge.rs).
+//!
+//! A hook counts a sign with the file ([`written`], [`notice`]) and puts its number on the instance's stack. The next wait
+//! takes the stack ([`Inner::take_notices`]): closed numbers lose their items, signs arm bits again. What neither levels
+//! nor signs can tell is asked of the file ([`Inner::resolve_doubts`]).
+
+use std::os::fd::RawFd;
+
+use crate::backend::{Hit, Key, poll};
+use crate::edge::{Backlog, Doubt};
+use crate::engine::Engine;
+use crate::events::Events;
+use crate::fdtable::{FdTable, Flags, Holder, Sign, Signs};
+use crate::files::Kind;
+use crate::instance::{Inner, Instance};
+use crate::interest::{Item, Place};
+use crate::sys;
+
+impl Inner {
+    /// Acts on everything that the hooks noticed: descriptors that were closed, and evidence for edges.
+    pub fn take_notices(&mut self, engine: &Engine, instance: &Instance) {
+        if !instance.notices.is_empty() {
+            let mut noticed = std::mem::take(&mut self.noticed);
+            noticed.extend(instance.notices.take(engine.table));
+            // The first noticed comes last off the stack.
+            for fd in noticed.drain(..).rev() {
+                self.look_at_number(engine, instance.slot, fd);
+            }
+            self.noticed = noticed;
+        }
+        if self.crowdings != engine.crowdings() {
+            self.crowdings = engine.crowdings();
+            self.crowded = self
+                .interest
+                .indices()
+                .filter(|&index| {
+                    self.interest.get(index).is_some_and(|item| is_crowded(engine.table, item))
+                })
+                .map(|index| self.interest.key(index))
+                .collect();
+        }
+        let mut crowded = std::mem::take(&mut self.crowded);
+        crowded.retain(|&key| {
+            let known = self.interest.by_key(key).is_some();
+            if known {
+                self.look_at_item(engine, instance.slot, key.index);
+            }
+            known && self.interest.by_key(key).is_some()
+        });
+        self.crowded.append(&mut crowded);
+    }
+
+    fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
+        let mut next = self.interest.with_number(fd).next();
+        while let Some(index) = next {
+            next = self.interest.with_number(fd).skip_while(|&other| other != index).nth(1);
+            self.look_at_item(engine, slot, index);
+        }
+        let mut others: Vec<u32> = Vec::new();
+        self.moved.retain(|&key| self.interest.by_key(key).is_some());
+        for key in &self.moved {
+            let via = self.interest.get(key.index).map(|item| item.via);
+            others.extend((via == Some(fd)).then_some(key.index));
+        }
+        let word = engine.table.word(fd);
+        if word.is(Flags::DUPED) {
+            // What is known of a duplicate is known of the file.
+            others.extend(self.interest.indices().filter(|&index| {
+                let item = self.interest.get(index);
+                item.is_some_and(|item| item.fd != fd && item.file == word.file())
+            }));
+        }
+        for index in others {
+            self.look_at_item(engine, slot, index);
+        }
+    }
+
+    fn look_at_item(&mut self, engine: &Engine, slot: u16, index: u32) {
+        let table = engine.table;
+        let Some(item) = self.interest.get_mut(index) else { return };
+        if table.word(item.via).file() == item.file {
+            self.apply_signs(table, index);
+            return;
+        }
+        self.lost_number(engine, slot, index);
+    }
+
+    /// The number that an item is watched by is another file's now. The item goes on through a duplicate, or is gone.
+    pub(crate) fn lost_number(&mut self, engine: &Engine, slot: u16, index: u32) {
+        let table = engine.table;
+        let Some(item) = self.interest.get(index) else { return };
+        let key = self.interest.key(index);
+        let (fd, file) = (item.fd, item.file);
+        let other = engine.any_dup().then(|| table.number_of(file, fd)).flatten();
+        match other {
+            Some(other) => {
+                let Some(item) = self.interest.get_mut(index) else { return };
+                item.via = other;
+                self.moved.push(key);
+                if item.place == Place::Hot {
+                    item.place = Place::Out;
+                }
+                if let Place::Parked(watcher) = item.place {
+                    item.place = Place::Out;
+                    let key = self.interest.key(index);
+                    self.shards.drop_item(engine, watcher, key);
+                }
+                self.rewatch(table, index);
+            }
+            None => self.remove(engine, slot, index),
+        }
+    }
+
+    fn apply_signs(&mut self, table: &FdTable, index: u32) {
+        let Some(item) = self.interest.get_mut(index) else { return };
+        let Some(home) = table.home(item.via) else { return };
+        let now = home.look();
+        let mut signs = now.since(std::mem::replace(&mut item.seen, now));
+        if signs.woken_in {
+            self.turns += 1;
+            item.turn = self.turns;
+            self.in_turns = true;
+            self.stirs += u64::from(item.trigger.wants_input());
+        }
+        self.stirs += u64::from(signs.woken_out && item.trigger.wants_room());
+        if !item.trigger.is_edge() {
+            return;
+        }
+        if table.word(item.via).is(Flags::DEAF) {
+            item.trigger.shut();
+        }
+        let input_armed = item.trigger.is_input_armed();
+        // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
+        // if all was read since, nothing newer is there that its level would not tell.
+        if signs.woken_in && std::mem::take(&mut item.racing) {
+            let now = poll::backlog(table, item.via, item.kind);
+            signs.woken_in = match (&mut item.backlog, now) {
+                _ if input_armed => false,
+                (Some(then), Some(now)) => then.grew(now),
+                _ => true,
+            };
+        }
+        // Only after a report: a program that reads what was empty already proves nothing.
+        if signs.drained && !input_armed {
+            item.trust = item.trust.saturating_add(1);
+        }
+        if self.looked && (signs.drained || signs.filled) {
+            let key = Key { index, serial: item.serial() };
+            let Signs { drained, filled, .. } = signs;
+            self.late.push((key, Signs { drained, filled, ..Signs::default() }));
+        }
+        let before = item.trigger;
+        item.trigger.rearm(signs);
+        if item.trigger != before {
+            self.rewatch(table, index);
+        }
+    }
+
+    /// A nested instance was looked at: that it stirred since the last look is an edge.
+    pub fn child_seen(&mut self, key: Key, stirs: u64) {
+        let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
+        if std::mem::replace(&mut child.stirs, stirs) != stirs
+            && let Some(item) = self.interest.by_key(key)
+        {
+            item.trigger.rearm_input();
+        }
+    }
+
+    /// Asks about the items that neither poll nor the hooks can speak for. Gives hits of its own, and whether the
+    /// question has to be asked again while somebody sleeps.
+    pub fn resolve_doubts(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
+        if self.doubts.is_empty() {
+            return false;
+        }
+        let table = engine.table;
+        let mut doubts = std::mem::take(&mut self.doubts);
+        doubts.retain(|&key| {
+            let keep = self.ask(table, key, hits);
+            if !keep && let Some(item) = self.interest.by_key(key) {
+                item.doubted = false;
+            }
+            keep
+        });
+        self.doubts.append(&mut doubts);
+        !self.doubts.is_empty()
+    }
+
+    /// Asks about one item. False: there is no doubt left.
+    fn ask(&mut self, table: &FdTable, key: Key, hits: &mut Vec<Hit>) -> bool {
+        let Some(item) = self.interest.by_key(key) else { return false };
+        let private = table.word(item.via).is(Flags::PRIVATE);
+        let before = item.trigger;
+        let keep = match item.trigger.doubt(item.kind) {
+            None => return false,
+            // The hooks see each write to it.
+            Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
+            Some(Doubt::Unread) => {
+                let now = poll::backlog(table, item.via, item.kind);
+                let is_low = || {
+                    let input = (Events::IN | Events::RDNORM).to_poll();
+                    sys::levels_now(item.via, input) & input == 0
+                };
+                let news = match (now, &mut item.backlog) {
+                    // Empty by its own count: mostly, but bytes behind an urgent one are not counted.
+                    (Some(Backlog { queued: 0, .. }) | None, _) => is_low(),
+                    (Some(now), Some(then)) => then.grew(now),
+                    // It was trusted to be read to the end, and was not: what came since its report cannot be known.
+                    (Some(now), None) => {
+                        item.backlog = Some(now);
+                        item.trust = 0;
+                        true
+                    }
+                };
+                if news {
+                    item.trigger.rearm_input();
+                }
+                !news
+            }
+            Some(Doubt::Unmaskable) => {
+                let whole = item.trigger.whole();
+                let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
+                let backlog = poll::backlog(table, item.via, item.kind);
+                if let (Some(then), Some(now)) = (&mut item.backlog, backlog)
+                    && now.queued != 0
+                    && then.grew(now)
+                {
+                    item.trigger.rearm_input();
+                }
+                if item.trigger.news(levels).is_some() {
+                    hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
+                } else {
+                    item.trigger.noticed(levels);
+                }
+                true
+            }
+        };
+        if item.trigger != before {
+            self.rewatch(table, key.index);
+        }
+        keep
+    }
+}
+
+/// Whether an item's notices may not come by its instance's own stack.
+fn is_crowded(table: &FdTable, item: &Item) -> bool {
+    let word = table.word(item.via);
+    word.holder() == Holder::SEVERAL || word.file() != item.file
+}
+
+/// The program wrote to a watched file. That is an edge where edges count; everywhere it tells the order in which files
+/// became ready, which poll does not.
+pub fn written(engine: &Engine, fd: RawFd) {
+    let word = engine.table.word(fd);
+    if word.is(Flags::EVIDENCE) {
+        return notice(engine, fd, Sign::WokenIn);
+    }
+    let home = engine.table.home_number(fd);
+    let Some(entry) = engine.table.get(home) else { return };
+    entry.add_sign(Sign::WokenIn);
+    if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
+        // Its leader is not woken: the level does that.
+        instance.notices.push(engine.table, home);
+        engine.sleepers.kick_observers();
+    }
+}
+
+/// What a hook tells of a descriptor that an edge-triggered item watches.
+pub fn notice(engine: &Engine, fd: RawFd, sign: Sign) {
+    let home = engine.table.home_number(fd);
+    let Some(entry) = engine.table.get(home) else { return };
+    entry.add_sign(sign);
+    let holder = engine.table.word(fd).holder();
+    match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
+        Some(instance) => {
+            instance.notices.push(engine.table, home);
+            instance.alert(engine);
+        }
+        None if holder == Holder::SEVERAL => engine.alert_all(),
+        None => {}
+    }
+}
