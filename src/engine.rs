@@ -16,6 +16,7 @@ use crate::files::Kind;
 use crate::instance::Instance;
 use crate::sleeper::{SleeperId, Sleepers};
 use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
+use crate::sys::quiet::Quiet;
 use crate::sys::{self, Result};
 use crate::wait::Wait;
 
@@ -270,7 +271,9 @@ impl Engine {
             && instance.numbers.fetch_sub(1, Ordering::SeqCst) == 1
         {
             instance.closed.store(true, Ordering::SeqCst);
-            // Its watchers end. Where the lock is taken, they end when the slot is used again.
+            // Its watchers end. Where the lock is taken, they end when the slot is used again. No handler may find it taken
+            // by the thread that it interrupts.
+            let _quiet = Quiet::enter();
             if let Some(inner) = instance.inner.try_lock() {
                 inner.shards.kick(self);
             }

@@ -27,6 +27,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uepoll::{Engine, Errno, FdTable, sys};
 
+/// The library's own heap, apart from the program's: epoll calls are made in handlers that interrupted malloc, and by
+/// mallocs.
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// What is known of each descriptor.
 static TABLE: FdTable = FdTable::new();
 
@@ -83,6 +88,8 @@ fn wake() {
         resolve();
     }
     log::start();
+    // SAFETY: called once, before there is another thread of ours.
+    unsafe { dlmalloc::enable_alloc_after_fork() };
     // SAFETY: handlers without arguments, which live as long as the process.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
 }

@@ -70,7 +70,10 @@ fn change(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction)
     if !new.is_null() {
         // SAFETY: the program's own action, which libc would read too.
         installed = unsafe { new.read() };
-        if is_held_off(signal, &installed) {
+        // Its own relatives inside libc (sigset and the like) may have shown the program the trampoline as the old handler.
+        // Given back, it stands for what it stood for.
+        let given_back = installed.sa_sigaction == trampoline as *const () as sighandler_t;
+        if !given_back && is_held_off(signal, &installed) {
             // Before it is installed: a signal may come at once.
             handler.function.store(installed.sa_sigaction, Ordering::SeqCst);
             handler.flags.store(installed.sa_flags as usize, Ordering::SeqCst);

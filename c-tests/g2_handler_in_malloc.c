@@ -1,0 +1,69 @@
+/*
+ * G2, G4: a signal handler that interrupted the program's malloc or free, and makes epoll calls. They are system calls
+ * to the program: they must not wait for a lock of malloc's.
+ */
+#include "help.h"
+
+enum { OFTEN = 10000 };
+
+static int epfd, wrong;
+static _Atomic int handled;
+static _Atomic bool finished;
+
+static void register_and_wait(int signal_number)
+{
+    int saved = errno, bell = make_eventfd(0);
+    struct epoll_event event;
+
+    (void)signal_number;
+    wrong += control(epfd, EPOLL_CTL_ADD, bell, EPOLLIN) != 0;
+    wrong += wait_one(epfd, &event, 0) < 0;
+    wrong += epoll_ctl(epfd, EPOLL_CTL_DEL, bell, NULL) != 0;
+    wrong += close(bell) != 0;
+    handled++;
+    errno = saved;
+}
+
+static void *interrupt(void *main_thread)
+{
+    for (int before; !finished;) {
+        before = handled;
+        must_zero(pthread_kill(*(pthread_t *)main_thread, SIGUSR1));
+        while (handled == before && !finished)
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* With another thread about, malloc locks. */
+static void *allocate(void *unused)
+{
+    while (!finished)
+        free(malloc(100));
+    return unused;
+}
+
+int main(void)
+{
+    struct sigaction action = {.sa_handler = register_and_wait, .sa_flags = SA_RESTART};
+    pthread_t interrupter, allocator, self = pthread_self();
+    unsigned size = 1;
+
+    time_limit(60);
+    epfd = make_epoll();
+    must(sigaction(SIGUSR1, &action, NULL));
+    must_zero(pthread_create(&allocator, NULL, allocate, NULL));
+    must_zero(pthread_create(&interrupter, NULL, interrupt, &self));
+    while (handled < OFTEN) {
+        void *large = malloc(size % 9000), *small = malloc(77);
+
+        free(large);
+        free(small);
+        size = size * 1664525 + 1013904223;
+    }
+    finished = true;
+    must_zero(pthread_join(interrupter, NULL));
+    must_zero(pthread_join(allocator, NULL));
+    is_int(wrong, 0, "%d handlers made their calls in the middle of malloc", OFTEN);
+    return done_testing();
+}
