@@ -7,8 +7,7 @@
 enum { OFTEN = 10000 };
 
 static int epfd, wrong;
-static _Atomic int handled;
-static _Atomic bool finished;
+static struct storm storm;
 
 static void register_and_wait(int signal_number)
 {
@@ -20,49 +19,35 @@ static void register_and_wait(int signal_number)
     wrong += wait_one(epfd, &event, 0) < 0;
     wrong += epoll_ctl(epfd, EPOLL_CTL_DEL, bell, NULL) != 0;
     wrong += close(bell) != 0;
-    handled++;
+    storm.handled++;
     errno = saved;
-}
-
-static void *interrupt(void *main_thread)
-{
-    for (int before; !finished;) {
-        before = handled;
-        must_zero(pthread_kill(*(pthread_t *)main_thread, SIGUSR1));
-        while (handled == before && !finished)
-            sched_yield();
-    }
-    return NULL;
 }
 
 /* With another thread about, malloc locks. */
 static void *allocate(void *unused)
 {
-    while (!finished)
+    while (!storm.over)
         free(malloc(100));
     return unused;
 }
 
 int main(void)
 {
-    struct sigaction action = {.sa_handler = register_and_wait, .sa_flags = SA_RESTART};
-    pthread_t interrupter, allocator, self = pthread_self();
+    pthread_t allocator;
     unsigned size = 1;
 
     time_limit(60);
     epfd = make_epoll();
-    must(sigaction(SIGUSR1, &action, NULL));
     must_zero(pthread_create(&allocator, NULL, allocate, NULL));
-    must_zero(pthread_create(&interrupter, NULL, interrupt, &self));
-    while (handled < OFTEN) {
+    storm_start(&storm, register_and_wait);
+    while (storm.handled < OFTEN) {
         void *large = malloc(size % 9000), *small = malloc(77);
 
         free(large);
         free(small);
         size = size * 1664525 + 1013904223;
     }
-    finished = true;
-    must_zero(pthread_join(interrupter, NULL));
+    storm_stop(&storm);
     must_zero(pthread_join(allocator, NULL));
     is_int(wrong, 0, "%d handlers made their calls in the middle of malloc", OFTEN);
     return done_testing();

@@ -7,8 +7,7 @@
 enum { ROUNDS = 3000, FORKS = 30 };
 
 static int epfd, handler_pipe[2], watched, wrong_in_handler;
-static _Atomic int handled;
-static _Atomic bool finished;
+static struct storm storm;
 
 /* Everything that is allowed here, among it a close of what the interrupted code may be busy with. */
 static void use_what_is_safe(int signal_number)
@@ -22,20 +21,8 @@ static void use_what_is_safe(int signal_number)
     wrong_in_handler += read(handler_pipe[0], &byte, 1) != 1;
     wrong_in_handler += dup2(STDIN_FILENO, watched) != watched;
     wrong_in_handler += close(watched) != 0;
-    handled++;
+    storm.handled++;
     errno = saved;
-}
-
-static void *interrupt(void *main_thread)
-{
-    while (!finished) {
-        int before = handled;
-
-        must_zero(pthread_kill(*(pthread_t *)main_thread, SIGUSR1));
-        while (handled == before && !finished)
-            sched_yield();
-    }
-    return NULL;
 }
 
 static int fork_and_close(void *unused)
@@ -49,8 +36,6 @@ static int fork_and_close(void *unused)
 
 int main(void)
 {
-    struct sigaction action = {.sa_handler = use_what_is_safe, .sa_flags = SA_RESTART};
-    pthread_t thread, self = pthread_self();
     struct waiter sleeper;
     int bell = make_eventfd(0), failed = 0;
 
@@ -59,8 +44,7 @@ int main(void)
     pipe_pair(handler_pipe);
     watched = must(fcntl(STDIN_FILENO, F_DUPFD, 100));
     must(close(watched));
-    must(sigaction(SIGUSR1, &action, NULL));
-    must_zero(pthread_create(&thread, NULL, interrupt, &self));
+    storm_start(&storm, use_what_is_safe);
 
     for (int round = 0; round < ROUNDS; round++) {
         struct epoll_event event;
@@ -82,10 +66,9 @@ int main(void)
         close_pair(pair);
         failed += close(other) != 0;
     }
-    finished = true;
-    must_zero(pthread_join(thread, NULL));
+    storm_stop(&storm);
     close(watched); /* open, if the last ADD came after the last handler: it would report the pipe's hang-up below */
-    ok(handled > 100, "the program was interrupted often enough");
+    ok(storm.handled > 100, "the program was interrupted often enough");
     is_int(wrong_in_handler, 0, "and the handler could do what a handler may");
     is_int(failed, 0, "what it interrupted worked");
 

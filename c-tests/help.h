@@ -342,6 +342,45 @@ static inline bool waiter_got(struct waiter *waiter, int fd, uint32_t mask)
     return waiter->result == 1 && waiter->event.events == mask && waiter->event.data.fd == fd;
 }
 
+/* --- a storm of signals --- */
+
+/* SIGUSR1 for one thread, again and again: the next one when its handler has counted the last in `handled`. */
+struct storm {
+    pthread_t target, thread;
+    _Atomic int handled;
+    _Atomic bool over;
+};
+
+static inline void *storm_blow(void *argument)
+{
+    struct storm *storm = argument;
+
+    while (!storm->over) {
+        int before = storm->handled;
+
+        must_zero(pthread_kill(storm->target, SIGUSR1));
+        while (storm->handled == before && !storm->over)
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* Over the calling thread. */
+static inline void storm_start(struct storm *storm, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+
+    must(sigaction(SIGUSR1, &action, NULL));
+    storm->target = pthread_self();
+    must_zero(pthread_create(&storm->thread, NULL, storm_blow, storm));
+}
+
+static inline void storm_stop(struct storm *storm)
+{
+    storm->over = true;
+    must_zero(pthread_join(storm->thread, NULL));
+}
+
 /* --- children --- */
 
 /* Forks a child that exits with what `body` returns. It dies with the parent, so that nobody is left holding stdout. */

@@ -21,7 +21,7 @@
 //! | [`park`] | watcher threads for idle descriptors |
 //! | [`sleeper`] | who is in poll(2), waking and ejecting |
 //! | [`backend`] | the set that a leader sleeps on: the contract, and poll(2)'s |
-//! | [`fdtable`], [`notice`] | what the hooks say, without locks |
+//! | [`fdtable`], [`word`], [`sign`], [`notice`] | what the hooks say, without locks |
 //! | [`files`] | kinds of files |
 //! | [`hidden`] | the library's own descriptors |
 //! | [`sys`] | system calls, the lock: all unsafe code |
@@ -58,9 +58,11 @@ mod nest;
 pub mod notice;
 pub mod observe;
 pub mod park;
+pub mod sign;
 pub mod sleeper;
 pub mod sys;
 pub mod wait;
+pub mod word;
 
 pub use engine::Engine;
 pub use events::{Event, Events};
