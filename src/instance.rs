@@ -340,12 +340,7 @@ impl Inner {
         }
     }
 
-    /// The set's vector for hits.
-    pub fn take_hits(&mut self) -> Vec<Hit> {
-        self.set.as_mut().map(|set| set.take_hits()).unwrap_or_default()
-    }
-
-    /// Gives the vector back, for its memory.
+    /// Gives the set's vector of hits back, for its memory.
     pub fn recycle(&mut self, hits: Vec<Hit>) {
         if let Some(set) = &mut self.set {
             set.recycle(hits);

@@ -87,8 +87,8 @@ impl Wait<'_, '_> {
         let inside = sleeper.enter();
         instance.attention.store(false, Ordering::SeqCst);
         inner.take_notices(engine, instance);
-        let mut hits = inner.take_hits();
-        let ticking = inner.resolve_doubts(engine, &mut hits) || sleeper.wake_fd() < 0;
+        let mut asked = Vec::new();
+        let ticking = inner.resolve_doubts(engine, &mut asked) || sleeper.wake_fd() < 0;
         let parked = if self.sleep.is_over() { inner.parked() } else { Vec::new() };
         if !self.sleep.is_over() {
             inner.park_idle(engine, instance);
@@ -99,14 +99,15 @@ impl Wait<'_, '_> {
         let leadership = inner.leaderships;
         drop(inner);
 
-        let at_once = !hits.is_empty() || instance.wants_attention();
+        let at_once = !asked.is_empty() || instance.wants_attention();
         let mut nap = if at_once { Sleep::NONE } else { nap(&self.sleep, ticking) };
         let given = nap.timeout;
         let slept = set.wait(sleeper.wake_fd(), &mut nap);
         if !at_once {
             self.sleep.spend(given, nap.timeout);
         }
-        hits.append(&mut set.take_hits());
+        let mut hits = set.take_hits();
+        hits.append(&mut asked);
         if hits.is_empty() && !parked.is_empty() {
             poll::look(engine.table, &parked, &mut hits);
         }
