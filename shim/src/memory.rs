@@ -1,7 +1,6 @@
 //! The program's memory: a bad pointer gives EFAULT, never a crash.
 //!
-//! The kernel is asked about a page before it is touched, by system calls that do nothing but read or write there (about
-//! 0.1 us). Pages that were found good are remembered by thread, until the program changes its mappings by one of the
+//! The kernel is asked about a page before it is touched, by system calls that do nothing but read or write there. Pages that were found good are remembered by thread, until the program changes its mappings by one of the
 //! functions that are hooked here.
 
 use std::cell::Cell;
@@ -82,7 +81,7 @@ fn good(address: usize, len: usize, need: Need) -> bool {
             let from = address.max(page);
             let to = (address + len).min(page + PAGE);
             let ok = match need {
-                Need::Read => sys::page_is_readable(page),
+                Need::Read => sys::byte_is_readable(from),
                 Need::Write => sys::bytes_are_writable(from, to - from),
             };
             if !ok {

@@ -339,12 +339,15 @@ pub fn append_file(path: &CStr, text: &[u8]) -> Result<()> {
     wrote.map(|_| ())
 }
 
-/// Whether the page at `page` can be read. prlimit(2) copies its argument in before it finds that there is no such
-/// limit.
-pub fn page_is_readable(page: usize) -> bool {
-    const NO_SUCH_LIMIT: usize = 4096;
-    // SAFETY: the kernel checks the address, and then refuses the call.
-    let result = unsafe { syscall!(Sysno::prlimit64, 0, NO_SUCH_LIMIT, page, 0) };
+/// Whether a byte can be read, where the kernel may be asked (process_vm_readv(2)); else it is taken to be so.
+pub fn byte_is_readable(address: usize) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: 1 };
+    // SAFETY: one writable byte of ours; the kernel checks the other address.
+    let result = unsafe {
+        syscall!(Sysno::process_vm_readv, getpid(), &raw const local, 1, &raw const remote, 1, 0)
+    };
     result != Err(Errno::EFAULT)
 }
 
