@@ -154,8 +154,12 @@ impl Entry {
 /// The table. In a static it is zero-filled memory that costs nothing until it is touched.
 pub struct FdTable {
     entries: [Entry; CAPACITY],
-    /// One past the highest number that ever had a word.
+    /// One past the highest number of the program's that ever had a word.
     high: AtomicU32,
+    /// The library's own numbers lie in this range, far above: apart, so that scans need not go there. Kept as the
+    /// distance from the table's end, and one past the highest.
+    ours_below_end: AtomicU32,
+    ours_end: AtomicU32,
     files: AtomicU64,
     any_dup: AtomicBool,
 }
@@ -168,6 +172,8 @@ impl FdTable {
         Self {
             entries: [const { Entry::new() }; CAPACITY],
             high: AtomicU32::new(0),
+            ours_below_end: AtomicU32::new(0),
+            ours_end: AtomicU32::new(0),
             files: AtomicU64::new(0),
             any_dup: AtomicBool::new(false),
         }
@@ -196,7 +202,19 @@ impl FdTable {
         self.high.fetch_max(fd as u32 + 1, Ordering::SeqCst);
     }
 
-    /// One past the highest number that ever had a word.
+    /// Says that `fd` may be one of the library's own.
+    pub fn touch_ours(&self, fd: RawFd) {
+        self.ours_below_end.fetch_max((CAPACITY - fd as usize) as u32, Ordering::SeqCst);
+        self.ours_end.fetch_max(fd as u32 + 1, Ordering::SeqCst);
+    }
+
+    /// Where the library's own numbers are, or were.
+    pub fn ours(&self) -> std::ops::Range<RawFd> {
+        let first = CAPACITY - self.ours_below_end.load(Ordering::SeqCst) as usize;
+        first as RawFd..self.ours_end.load(Ordering::SeqCst) as RawFd
+    }
+
+    /// One past the highest number of the program's that ever had a word.
     pub fn high(&self) -> RawFd {
         self.high.load(Ordering::SeqCst) as RawFd
     }

@@ -51,7 +51,7 @@ fn hide(table: &FdTable, fd: RawFd) -> Result<RawFd> {
         sys::close(hidden);
         return Err(Errno::EMFILE);
     };
-    table.touch(hidden);
+    table.touch_ours(hidden);
     entry.update(|_| Some(Word::EMPTY.with(Flags::OURS).with_kind(Kind::Eventfd)));
     Ok(hidden)
 }

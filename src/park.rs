@@ -27,9 +27,9 @@ use crate::sys::lock::Mutex;
 const HOT: usize = 64;
 /// A descriptor is idle when it had no news for so many waits that polling it in them cost as much as moving it: the
 /// more there are, the fewer waits. This is the number for one descriptor, divided by how many there are ...
-const IDLE: usize = 8192;
+const IDLE: usize = 32_768;
 /// ... but at least these: with fewer, whatever is served in turn would look idle.
-const IDLE_AT_LEAST: usize = 8;
+const IDLE_AT_LEAST: usize = 32;
 /// Fewer than this are not worth waking a watcher for.
 const BATCH: usize = 32;
 /// Descriptors with one watcher: its thread costs as much memory as this saves time.

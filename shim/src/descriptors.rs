@@ -193,17 +193,21 @@ fn sweep(first: c_uint, last: c_uint, mut close: impl FnMut(c_uint, c_uint) -> c
     if is_foreign() {
         return close(first, last);
     }
-    let known = (TABLE.high() as c_uint).min(last.saturating_add(1));
+    let last_known = last.min(c_int::MAX as c_uint) as c_int;
+    let in_range = |fd: &c_int| *fd as c_uint >= first && *fd <= last_known;
+    for fd in (first.min(c_int::MAX as c_uint) as c_int..TABLE.high()).filter(in_range) {
+        if !TABLE.word(fd).is(Flags::OURS) {
+            let _ = closing(fd);
+        }
+    }
     let mut from = first;
-    for number in first..known.max(first) {
-        let fd = number as c_int;
+    for fd in TABLE.ours().filter(in_range) {
+        let number = fd as c_uint;
         if TABLE.word(fd).is(Flags::OURS) {
             if from < number && close(from, number - 1) < 0 {
                 return -1;
             }
             from = number + 1;
-        } else {
-            let _ = closing(fd);
         }
     }
     if from <= last { close(from, last) } else { 0 }
