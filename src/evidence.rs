@@ -102,7 +102,6 @@ impl Inner {
                 }
                 if let Place::Parked(watcher) = item.place {
                     item.place = Place::Out;
-                    let key = self.interest.key(index);
                     self.shards.drop_item(engine, watcher, key);
                 }
                 self.rewatch(table, index);

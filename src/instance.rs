@@ -286,11 +286,14 @@ impl Inner {
         if item.kind == Kind::Epoll {
             self.nested.retain(|child| child.key != key);
         }
-        let same_file = self.interest.indices().any(|other| {
-            engine.any_dup()
-                && self.interest.get(other).is_some_and(|other| other.file == item.file)
-        });
-        if table.word(item.via).file() == item.file && !same_file {
+        // Another item on the same file has another number of it: only then is the list gone through.
+        let word = table.word(item.via);
+        let same_file = word.is(Flags::DUPED)
+            && self
+                .interest
+                .indices()
+                .any(|other| self.interest.get(other).is_some_and(|other| other.file == item.file));
+        if word.file() == item.file && !same_file {
             table.update_file(item.via, |word| {
                 let sole = word.holder() == Holder::slot(slot);
                 // HELD stays until the set has let go of it.

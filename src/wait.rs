@@ -145,9 +145,10 @@ impl Wait<'_, '_> {
     /// Sleeps behind the leader, until it is over or this thread is to lead.
     fn follow(&mut self, mut inner: MutexGuard<'_, Inner>) -> Result<()> {
         let engine = self.engine;
+        // Before there is a sleeper to give back.
+        inner.followers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let id = engine.sleepers.acquire()?;
         let Some(sleeper) = engine.sleepers.get(id) else { return Err(Errno::EAGAIN) };
-        inner.followers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         inner.followers.push_back(id);
         drop(inner);
 
