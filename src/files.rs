@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use syscalls::Errno;
 
+use crate::events::Events;
 use crate::sys::{self, Result};
 
 /// A kind of file: which of the program's calls are evidence, and what the file counts by itself.
@@ -87,6 +88,22 @@ impl Kind {
     /// was (eventfd(2)'s own wake-ups).
     pub fn wakes_itself(self) -> bool {
         matches!(self, Self::Eventfd | Self::EventfdSemaphore)
+    }
+
+    /// The bits that its wake-ups for input are for: who asked for none of them is not woken.
+    pub fn wakes_for_input(self) -> Events {
+        match self {
+            Self::Eventfd | Self::EventfdSemaphore | Self::Timerfd | Self::Epoll => Events::IN,
+            _ => Events::READ,
+        }
+    }
+
+    /// The bits that its wake-ups for room are for.
+    pub fn wakes_for_room(self) -> Events {
+        match self {
+            Self::Eventfd | Self::EventfdSemaphore | Self::Tty => Events::OUT,
+            _ => Events::WRITE,
+        }
     }
 
     /// The kind of a socket made with this family and type.
