@@ -53,6 +53,8 @@ pub enum Fault {
     Readable,
     /// A child of fork found something else.
     Child,
+    /// An echo (`echo.rs`), where those are shown.
+    Echo,
 }
 
 /// A difference.
@@ -68,11 +70,19 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Whether ours was as quick as the kernel's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    Prompt,
-    Late,
+/// What became of waits on both sides.
+pub struct Compared {
+    pub ours: Told,
+    pub kernel: Told,
+    /// Ours or the kernel's needed time.
+    pub late: bool,
+    pub difference: Option<Difference>,
+}
+
+impl Compared {
+    pub fn result(self) -> Result<(), Difference> {
+        self.difference.map_or(Ok(()), Err)
+    }
 }
 
 impl Told {
@@ -134,39 +144,45 @@ impl fmt::Display for Told {
 }
 
 /// Waits on both sides until all is told, and compares. `before` is what a wait of ours gave already.
-pub fn waits(twin: Twin, max: usize, before: Told) -> Result<Pace, Difference> {
+pub fn waits(twin: Twin, max: usize, before: Told) -> Compared {
     settle(twin, max, before, Told::default())
 }
 
 /// The same, after waits of both sides.
-pub fn continued(twin: Twin, ours: Told, kernel: Told) -> Result<Pace, Difference> {
+pub fn continued(twin: Twin, ours: Told, kernel: Told) -> Compared {
     settle(twin, 256, ours, kernel)
 }
 
-fn settle(twin: Twin, max: usize, mut ours: Told, mut kernel: Told) -> Result<Pace, Difference> {
-    let failed = |error: i32| Difference {
-        fault: Fault::Control,
-        text: format!("epoll_wait fails with errno {error}"),
-    };
-    ours.collect(twin, Side::Ours, max).map_err(failed)?;
-    kernel.collect(twin, Side::Kernel, max).map_err(failed)?;
-    let mut pace = Pace::Prompt;
-    for millis in SETTLE {
-        if ours.clone().sorted() == kernel.clone().sorted() {
-            return Ok(pace);
-        }
-        pace = Pace::Late;
-        if PROMPTLY.load(Ordering::Relaxed) {
-            let text = format!("at once ours tells {ours}, the kernel {kernel}");
-            return Err(Difference { fault: Fault::Late, text });
-        }
-        sleep(Duration::from_millis(millis));
-        ours.again(twin, Side::Ours, max).map_err(failed)?;
-        kernel.again(twin, Side::Kernel, max).map_err(failed)?;
+fn settle(twin: Twin, max: usize, ours: Told, kernel: Told) -> Compared {
+    let mut compared = Compared { ours, kernel, late: false, difference: None };
+    if let Err(difference) = compared.settle(twin, max) {
+        compared.difference = Some(difference);
     }
-    match judge(&ours, &kernel) {
-        None => Ok(pace),
-        Some(difference) => Err(difference),
+    compared
+}
+
+impl Compared {
+    fn settle(&mut self, twin: Twin, max: usize) -> Result<(), Difference> {
+        let failed = |error: i32| Difference {
+            fault: Fault::Control,
+            text: format!("epoll_wait fails with errno {error}"),
+        };
+        self.ours.collect(twin, Side::Ours, max).map_err(failed)?;
+        self.kernel.collect(twin, Side::Kernel, max).map_err(failed)?;
+        for millis in SETTLE {
+            if self.ours.clone().sorted() == self.kernel.clone().sorted() {
+                return Ok(());
+            }
+            self.late = true;
+            if PROMPTLY.load(Ordering::Relaxed) {
+                let text = format!("at once ours tells {}, the kernel {}", self.ours, self.kernel);
+                return Err(Difference { fault: Fault::Late, text });
+            }
+            sleep(Duration::from_millis(millis));
+            self.ours.again(twin, Side::Ours, max).map_err(failed)?;
+            self.kernel.again(twin, Side::Kernel, max).map_err(failed)?;
+        }
+        judge(&self.ours, &self.kernel).map_or(Ok(()), Err)
     }
 }
 
@@ -191,24 +207,32 @@ pub fn judge(ours: &Told, kernel: &Told) -> Option<Difference> {
     Some(Difference { fault, text: format!("ours tells {ours}, the kernel {kernel}") })
 }
 
+/// What the kernel told beyond what ours told, if that is all they differ by.
+pub fn kernel_only(ours: &Told, kernel: &Told) -> Option<Vec<(u64, Mask)>> {
+    let mut extra = kernel.events();
+    for event in ours.events() {
+        let place = extra.iter().position(|other| *other == event)?;
+        extra.swap_remove(place);
+    }
+    (!extra.is_empty()).then_some(extra)
+}
+
 /// Compares the answers to one question that both were asked, which may need a while to become the same.
 pub fn answers<T: PartialEq + fmt::Debug>(
     fault: Fault,
     name: &str,
     mut ask: impl FnMut() -> [Answer<T>; 2],
-) -> Result<Pace, Difference> {
-    let mut pace = Pace::Prompt;
+) -> Result<(), Difference> {
     for millis in SETTLE {
         let [ours, kernel] = ask();
         if ours == kernel {
-            return Ok(pace);
+            return Ok(());
         }
-        pace = Pace::Late;
         sleep(Duration::from_millis(millis));
     }
     let [ours, kernel] = ask();
     if ours == kernel {
-        return Ok(pace);
+        return Ok(());
     }
     Err(Difference { fault, text: format!("{name}: ours gives {ours:?}, the kernel {kernel:?}") })
 }

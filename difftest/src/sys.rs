@@ -176,6 +176,28 @@ pub fn pid_fd(child: c_int) -> Answer<Fd> {
     raw!(pidfd_open, child, 0usize)
 }
 
+/// Bytes that a read would find, as the file says; of message sockets those of the next message.
+pub fn queued(fd: Fd) -> Option<c_int> {
+    let mut count: c_int = 0;
+    raw!(ioctl, fd, libc::FIONREAD, &raw mut count).ok().map(|_| count)
+}
+
+/// Memory of what was sent by a UNIX socket and is not read yet.
+pub fn unread(fd: Fd) -> Option<u32> {
+    let mut count: c_int = 0;
+    raw!(ioctl, fd, libc::TIOCOUTQ, &raw mut count).ok().map(|_| count as u32)
+}
+
+/// Memory of what came to a socket and is not read yet.
+pub fn received(fd: Fd) -> Option<u32> {
+    // The first of the numbers is that of the receiving side (sock_diag(7), SK_MEMINFO_RMEM_ALLOC).
+    let mut numbers = [0u32; 16];
+    let mut len = std::mem::size_of_val(&numbers) as libc::socklen_t;
+    raw!(getsockopt, fd, libc::SOL_SOCKET, libc::SO_MEMINFO, numbers.as_mut_ptr(), &raw mut len)
+        .ok()
+        .map(|_| numbers[0])
+}
+
 pub fn is_open(fd: Fd) -> bool {
     raw!(fcntl, fd, libc::F_GETFD).is_ok()
 }
