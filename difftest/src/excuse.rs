@@ -30,13 +30,16 @@ impl Run<'_> {
         if groups.is_some_and(|groups| !groups.contains(&file.group)) {
             return Ok(None);
         }
-        let memory = match file.kind {
+        let levels = sys::kernel::poll(file.number, !0).unwrap_or(0);
+        // The end of a stream counts as a byte. Where it was told no more can be read than FIONREAD says.
+        let is_over = levels & (libc::POLLRDHUP | libc::POLLHUP) != 0;
+        let count = match file.kind {
             Kind::Udp => sys::received(file.number),
             Kind::UnixStream | Kind::UnixDatagram | Kind::UnixPackets => sys::unread(file.number),
+            Kind::Tcp | Kind::TcpFresh if !is_over => sys::ever_received(file.number),
             _ => None,
         };
-        let levels = sys::kernel::poll(file.number, !0).unwrap_or(0);
-        Ok(Some(Sample { levels, queued: sys::queued(file.number), memory }))
+        Ok(Some(Sample { levels, queued: sys::queued(file.number), count }))
     }
 
     /// Waits on both sides and compares; an echo is no difference.
