@@ -27,11 +27,17 @@ const ROUNDS: usize = 200;
 /// Whether being late is a difference.
 pub static PROMPTLY: AtomicBool = AtomicBool::new(false);
 
+/// Whether the order of events is compared: right where all that makes files ready is done by one thread.
+pub static ORDERLY: AtomicBool = AtomicBool::new(false);
+
 /// What one side told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     once: BTreeMap<u64, Vec<Mask>>,
     always: BTreeMap<u64, Mask>,
+    /// Items in the order in which they were told first. With few events at a time that is the order of the whole ready
+    /// list: what was told goes to its end.
+    order: Vec<u64>,
 }
 
 /// What kind of difference.
@@ -53,6 +59,10 @@ pub enum Fault {
     Readable,
     /// A child of fork found something else.
     Child,
+    /// Both told the same, in another order; where that is compared.
+    Order,
+    /// Ours told some ready items more often than others, the kernel told all the same.
+    Unfair,
     /// An echo (`echo.rs`), where those are shown.
     Echo,
 }
@@ -103,6 +113,9 @@ impl Told {
     pub fn take(&mut self, events: Vec<(u64, Mask)>) -> bool {
         let mut news = false;
         for (data, mask) in events {
+            if !self.order.contains(&data) {
+                self.order.push(data);
+            }
             if data & ONCE != 0 {
                 self.once.entry(data).or_default().push(mask);
                 news = true;
@@ -120,6 +133,7 @@ impl Told {
 
     fn sorted(mut self) -> Self {
         self.once.values_mut().for_each(|masks| masks.sort_unstable());
+        self.order.clear();
         self
     }
 
@@ -171,7 +185,7 @@ impl Compared {
         self.kernel.collect(twin, Side::Kernel, max).map_err(failed)?;
         for millis in SETTLE {
             if self.ours.clone().sorted() == self.kernel.clone().sorted() {
-                return Ok(());
+                return self.in_order();
             }
             self.late = true;
             if PROMPTLY.load(Ordering::Relaxed) {
@@ -184,6 +198,46 @@ impl Compared {
         }
         judge(&self.ours, &self.kernel).map_or(Ok(()), Err)
     }
+
+    /// What came late came in no order.
+    fn in_order(&self) -> Result<(), Difference> {
+        let (ours, kernel) = (&self.ours.order, &self.kernel.order);
+        if self.late || ours == kernel || !ORDERLY.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let text = |order: &[u64]| {
+            let names: Vec<String> =
+                order.iter().map(|data| format!("#{}", data & !ONCE)).collect();
+            names.join(" ")
+        };
+        let text = format!("in order ours tells {}, the kernel {}", text(ours), text(kernel));
+        Err(Difference { fault: Fault::Order, text })
+    }
+}
+
+/// Asks both sides many times for less than is ready: each item is to have its turn. Only items that are told at every
+/// wait count, and those must not change meanwhile.
+pub fn turns(twin: Twin, max: usize) -> Result<(), Difference> {
+    let count = |side| -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..ROUNDS / 4 {
+            for (data, _) in twin.wait(side, max, 0).unwrap_or_default() {
+                *counts.entry(data).or_default() += 1;
+            }
+        }
+        counts
+    };
+    let is_fair = |counts: &BTreeMap<u64, usize>| {
+        let (least, most) = (counts.values().min(), counts.values().max());
+        least.zip(most).is_none_or(|(least, most)| most - least <= 1)
+    };
+    let (ours, kernel) = (count(Side::Ours), count(Side::Kernel));
+    let same_items = ours.keys().eq(kernel.keys());
+    if is_fair(&ours) && same_items || !is_fair(&kernel) {
+        return Ok(());
+    }
+    let text = format!("{max} at a time ours tells {ours:?} (times), the kernel {kernel:?}");
+    Err(Difference { fault: Fault::Unfair, text })
 }
 
 /// How two sides differ, the worst first.

@@ -36,6 +36,16 @@ use twin::Twin;
 /// A script that takes longer hangs. Seconds.
 const LIMIT: u32 = 30;
 
+/// Kinds of files of which the library knows when each became ready, docs/limits.md, "Order of readiness".
+const ORDERED: [Kind; 6] = [
+    Kind::Pipe,
+    Kind::UnixStream,
+    Kind::UnixDatagram,
+    Kind::UnixPackets,
+    Kind::Eventfd,
+    Kind::Semaphore,
+];
+
 /// The seed of the script that runs, for the words of a hang.
 static RUNNING: AtomicU64 = AtomicU64::new(0);
 
@@ -76,6 +86,9 @@ struct Arguments {
     /// Give the slower side no time: right for kinds that do not move by themselves.
     #[arg(long)]
     promptly: bool,
+    /// Compare the order of events too, and be prompt, on kinds whose order is known: pipes, UNIX pairs, eventfds.
+    #[arg(long)]
+    order: bool,
     /// Say how often what was done.
     #[arg(long)]
     stats: bool,
@@ -101,11 +114,15 @@ fn main() -> ExitCode {
     if !arguments.kinds.is_empty() {
         wishes.kinds.clone_from(&arguments.kinds);
     }
+    if arguments.order && arguments.kinds.is_empty() {
+        wishes.kinds = ORDERED.to_vec();
+    }
     if arguments.print {
         print!("{}", text::print(&generate::script(arguments.seed, arguments.ops, &wishes)));
         return ExitCode::SUCCESS;
     }
-    compare::PROMPTLY.store(arguments.promptly, Ordering::Relaxed);
+    compare::PROMPTLY.store(arguments.promptly || arguments.order, Ordering::Relaxed);
+    compare::ORDERLY.store(arguments.order, Ordering::Relaxed);
     let mut tally = Tally::default();
     match prepare().and_then(|()| all(&arguments, &wishes, &mut tally)) {
         Ok(()) => {}

@@ -137,6 +137,14 @@ impl Run<'_> {
                     return self.beside(twin, fd, write);
                 }
             }
+            Op::Rounds { epoll, max } => {
+                if let Some(twin) = self.twin(epoll) {
+                    self.wait(twin, ALL, Told::default())?;
+                    compare::turns(twin, usize::from(max.max(1)))?;
+                    // What was told once meanwhile, on one side or both, is not known.
+                    return Ok(());
+                }
+            }
             Op::Poll { epoll } => {
                 if let Some(twin) = self.twin(epoll) {
                     return self.answers(twin, "poll", || twin.poll());
