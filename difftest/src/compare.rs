@@ -27,11 +27,17 @@ const ROUNDS: usize = 200;
 /// Whether being late is a difference.
 pub static PROMPTLY: AtomicBool = AtomicBool::new(false);
 
+/// Whether the order of events is compared: right where all that makes files ready is done by one thread.
+pub static ORDERLY: AtomicBool = AtomicBool::new(false);
+
 /// What one side told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     once: BTreeMap<u64, Vec<Mask>>,
     always: BTreeMap<u64, Mask>,
+    /// Items in the order in which they were told first. With few events at a time that is the order of the whole ready
+    /// list: what was told goes to its end.
+    order: Vec<u64>,
 }
 
 /// What kind of difference.
@@ -53,6 +59,12 @@ pub enum Fault {
     Readable,
     /// A child of fork found something else.
     Child,
+    /// Both told the same, in another order; where that is compared.
+    Order,
+    /// Ours told some ready items more often than others, the kernel told all the same.
+    Unfair,
+    /// An echo (`echo.rs`), where those are shown.
+    Echo,
 }
 
 /// A difference.
@@ -68,11 +80,19 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Whether ours was as quick as the kernel's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    Prompt,
-    Late,
+/// What became of waits on both sides.
+pub struct Compared {
+    pub ours: Told,
+    pub kernel: Told,
+    /// Ours or the kernel's needed time.
+    pub late: bool,
+    pub difference: Option<Difference>,
+}
+
+impl Compared {
+    pub fn result(self) -> Result<(), Difference> {
+        self.difference.map_or(Ok(()), Err)
+    }
 }
 
 impl Told {
@@ -93,6 +113,9 @@ impl Told {
     pub fn take(&mut self, events: Vec<(u64, Mask)>) -> bool {
         let mut news = false;
         for (data, mask) in events {
+            if !self.order.contains(&data) {
+                self.order.push(data);
+            }
             if data & ONCE != 0 {
                 self.once.entry(data).or_default().push(mask);
                 news = true;
@@ -110,6 +133,7 @@ impl Told {
 
     fn sorted(mut self) -> Self {
         self.once.values_mut().for_each(|masks| masks.sort_unstable());
+        self.order.clear();
         self
     }
 
@@ -134,40 +158,86 @@ impl fmt::Display for Told {
 }
 
 /// Waits on both sides until all is told, and compares. `before` is what a wait of ours gave already.
-pub fn waits(twin: Twin, max: usize, before: Told) -> Result<Pace, Difference> {
+pub fn waits(twin: Twin, max: usize, before: Told) -> Compared {
     settle(twin, max, before, Told::default())
 }
 
 /// The same, after waits of both sides.
-pub fn continued(twin: Twin, ours: Told, kernel: Told) -> Result<Pace, Difference> {
+pub fn continued(twin: Twin, ours: Told, kernel: Told) -> Compared {
     settle(twin, 256, ours, kernel)
 }
 
-fn settle(twin: Twin, max: usize, mut ours: Told, mut kernel: Told) -> Result<Pace, Difference> {
-    let failed = |error: i32| Difference {
-        fault: Fault::Control,
-        text: format!("epoll_wait fails with errno {error}"),
+fn settle(twin: Twin, max: usize, ours: Told, kernel: Told) -> Compared {
+    let mut compared = Compared { ours, kernel, late: false, difference: None };
+    if let Err(difference) = compared.settle(twin, max) {
+        compared.difference = Some(difference);
+    }
+    compared
+}
+
+impl Compared {
+    fn settle(&mut self, twin: Twin, max: usize) -> Result<(), Difference> {
+        let failed = |error: i32| Difference {
+            fault: Fault::Control,
+            text: format!("epoll_wait fails with errno {error}"),
+        };
+        self.ours.collect(twin, Side::Ours, max).map_err(failed)?;
+        self.kernel.collect(twin, Side::Kernel, max).map_err(failed)?;
+        for millis in SETTLE {
+            if self.ours.clone().sorted() == self.kernel.clone().sorted() {
+                return self.in_order();
+            }
+            self.late = true;
+            if PROMPTLY.load(Ordering::Relaxed) {
+                let text = format!("at once ours tells {}, the kernel {}", self.ours, self.kernel);
+                return Err(Difference { fault: Fault::Late, text });
+            }
+            sleep(Duration::from_millis(millis));
+            self.ours.again(twin, Side::Ours, max).map_err(failed)?;
+            self.kernel.again(twin, Side::Kernel, max).map_err(failed)?;
+        }
+        judge(&self.ours, &self.kernel).map_or(Ok(()), Err)
+    }
+
+    /// What came late came in no order.
+    fn in_order(&self) -> Result<(), Difference> {
+        let (ours, kernel) = (&self.ours.order, &self.kernel.order);
+        if self.late || ours == kernel || !ORDERLY.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let text = |order: &[u64]| {
+            let names: Vec<String> =
+                order.iter().map(|data| format!("#{}", data & !ONCE)).collect();
+            names.join(" ")
+        };
+        let text = format!("in order ours tells {}, the kernel {}", text(ours), text(kernel));
+        Err(Difference { fault: Fault::Order, text })
+    }
+}
+
+/// Asks both sides many times for less than is ready: each item is to have its turn. Only items that are told at every
+/// wait count, and those must not change meanwhile.
+pub fn turns(twin: Twin, max: usize) -> Result<(), Difference> {
+    let count = |side| -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..ROUNDS / 4 {
+            for (data, _) in twin.wait(side, max, 0).unwrap_or_default() {
+                *counts.entry(data).or_default() += 1;
+            }
+        }
+        counts
     };
-    ours.collect(twin, Side::Ours, max).map_err(failed)?;
-    kernel.collect(twin, Side::Kernel, max).map_err(failed)?;
-    let mut pace = Pace::Prompt;
-    for millis in SETTLE {
-        if ours.clone().sorted() == kernel.clone().sorted() {
-            return Ok(pace);
-        }
-        pace = Pace::Late;
-        if PROMPTLY.load(Ordering::Relaxed) {
-            let text = format!("at once ours tells {ours}, the kernel {kernel}");
-            return Err(Difference { fault: Fault::Late, text });
-        }
-        sleep(Duration::from_millis(millis));
-        ours.again(twin, Side::Ours, max).map_err(failed)?;
-        kernel.again(twin, Side::Kernel, max).map_err(failed)?;
+    let is_fair = |counts: &BTreeMap<u64, usize>| {
+        let (least, most) = (counts.values().min(), counts.values().max());
+        least.zip(most).is_none_or(|(least, most)| most - least <= 1)
+    };
+    let (ours, kernel) = (count(Side::Ours), count(Side::Kernel));
+    let same_items = ours.keys().eq(kernel.keys());
+    if is_fair(&ours) && same_items || !is_fair(&kernel) {
+        return Ok(());
     }
-    match judge(&ours, &kernel) {
-        None => Ok(pace),
-        Some(difference) => Err(difference),
-    }
+    let text = format!("{max} at a time ours tells {ours:?} (times), the kernel {kernel:?}");
+    Err(Difference { fault: Fault::Unfair, text })
 }
 
 /// How two sides differ, the worst first.
@@ -191,24 +261,32 @@ pub fn judge(ours: &Told, kernel: &Told) -> Option<Difference> {
     Some(Difference { fault, text: format!("ours tells {ours}, the kernel {kernel}") })
 }
 
+/// What the kernel told beyond what ours told, if that is all they differ by.
+pub fn kernel_only(ours: &Told, kernel: &Told) -> Option<Vec<(u64, Mask)>> {
+    let mut extra = kernel.events();
+    for event in ours.events() {
+        let place = extra.iter().position(|other| *other == event)?;
+        extra.swap_remove(place);
+    }
+    (!extra.is_empty()).then_some(extra)
+}
+
 /// Compares the answers to one question that both were asked, which may need a while to become the same.
 pub fn answers<T: PartialEq + fmt::Debug>(
     fault: Fault,
     name: &str,
     mut ask: impl FnMut() -> [Answer<T>; 2],
-) -> Result<Pace, Difference> {
-    let mut pace = Pace::Prompt;
+) -> Result<(), Difference> {
     for millis in SETTLE {
         let [ours, kernel] = ask();
         if ours == kernel {
-            return Ok(pace);
+            return Ok(());
         }
-        pace = Pace::Late;
         sleep(Duration::from_millis(millis));
     }
     let [ours, kernel] = ask();
     if ours == kernel {
-        return Ok(pace);
+        return Ok(());
     }
     Err(Difference { fault, text: format!("{name}: ours gives {ours:?}, the kernel {kernel:?}") })
 }

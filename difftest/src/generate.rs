@@ -295,6 +295,12 @@ impl Plan {
         }
         let (fd, write) = (self.dice.label(), self.dice.chance(60));
         let beside = Op::Beside { epoll, fd, write };
-        self.dice.weighed(&[(3, Op::Poll { epoll }), (3, Op::Select { epoll }), (1, beside)])
+        let rounds = Op::Rounds { epoll, max: 1 + self.dice.below(4) as u8 };
+        self.dice.weighed(&[
+            (3, Op::Poll { epoll }),
+            (3, Op::Select { epoll }),
+            (1, beside),
+            (1, rounds),
+        ])
     }
 }

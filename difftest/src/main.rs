@@ -6,6 +6,8 @@
 //! both; `compare.rs`, what counts as the same.
 
 mod compare;
+mod echo;
+mod excuse;
 mod generate;
 mod mask;
 mod run;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use compare::Difference;
+use echo::Echoes;
 use generate::Wishes;
 use mask::Mask;
 use run::{Outcome, Statistics};
@@ -32,6 +35,16 @@ use twin::Twin;
 
 /// A script that takes longer hangs. Seconds.
 const LIMIT: u32 = 30;
+
+/// Kinds of files of which the library knows when each became ready, docs/limits.md, "Order of readiness".
+const ORDERED: [Kind; 6] = [
+    Kind::Pipe,
+    Kind::UnixStream,
+    Kind::UnixDatagram,
+    Kind::UnixPackets,
+    Kind::Eventfd,
+    Kind::Semaphore,
+];
 
 /// The seed of the script that runs, for the words of a hang.
 static RUNNING: AtomicU64 = AtomicU64::new(0);
@@ -73,9 +86,15 @@ struct Arguments {
     /// Give the slower side no time: right for kinds that do not move by themselves.
     #[arg(long)]
     promptly: bool,
+    /// Compare the order of events too, and be prompt, on kinds whose order is known: pipes, UNIX pairs, eventfds.
+    #[arg(long)]
+    order: bool,
     /// Say how often what was done.
     #[arg(long)]
     stats: bool,
+    /// Show echoes as differences, shrunk, instead of excusing them.
+    #[arg(long)]
+    show_echoes: bool,
     /// Go on after a difference.
     #[arg(long)]
     keep_going: bool,
@@ -95,11 +114,15 @@ fn main() -> ExitCode {
     if !arguments.kinds.is_empty() {
         wishes.kinds.clone_from(&arguments.kinds);
     }
+    if arguments.order && arguments.kinds.is_empty() {
+        wishes.kinds = ORDERED.to_vec();
+    }
     if arguments.print {
         print!("{}", text::print(&generate::script(arguments.seed, arguments.ops, &wishes)));
         return ExitCode::SUCCESS;
     }
-    compare::PROMPTLY.store(arguments.promptly, Ordering::Relaxed);
+    compare::PROMPTLY.store(arguments.promptly || arguments.order, Ordering::Relaxed);
+    compare::ORDERLY.store(arguments.order, Ordering::Relaxed);
     let mut tally = Tally::default();
     match prepare().and_then(|()| all(&arguments, &wishes, &mut tally)) {
         Ok(()) => {}
@@ -115,7 +138,7 @@ fn main() -> ExitCode {
 /// Sees that there are two engines to compare.
 fn prepare() -> Result<(), String> {
     sys::block_user_signals().map_err(|error| format!("sigprocmask fails: errno {error}"))?;
-    let twin = Twin::new().map_err(|error| format!("epoll_create1 fails: errno {error}"))?;
+    let twin = Twin::new(0).map_err(|error| format!("epoll_create1 fails: errno {error}"))?;
     let differs = twin.differs();
     twin.close();
     if differs {
@@ -131,6 +154,7 @@ fn all(arguments: &Arguments, wishes: &Wishes, tally: &mut Tally) -> Result<(), 
     for path in scripts_in(&arguments.regressions) {
         tally.regression(&path)?;
     }
+    let echoes = if arguments.show_echoes { Echoes::Shown } else { Echoes::Excused };
     let start = Instant::now();
     let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
     for seed in (arguments.seed..).take(arguments.scripts as usize) {
@@ -138,7 +162,7 @@ fn all(arguments: &Arguments, wishes: &Wishes, tally: &mut Tally) -> Result<(), 
             break;
         }
         let script = generate::script(seed, arguments.ops, wishes);
-        tally.script(&script, &format!("seed {seed}"), seed, true)?;
+        tally.script(&script, &format!("seed {seed}"), Some(seed), echoes)?;
     }
     Ok(())
 }
@@ -166,43 +190,50 @@ impl Tally {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
         let script = text::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-        self.script(&script, &name, 0, false)
+        self.script(&script, &name, None, Echoes::Forbidden)
     }
 
     fn script(
         &mut self,
         script: &[Op],
         name: &str,
-        seed: u64,
-        shrinks: bool,
+        seed: Option<u64>,
+        echoes: Echoes,
     ) -> Result<(), String> {
-        let outcome = guarded(script, seed, &mut self.statistics)?;
+        let outcome = guarded(script, seed.unwrap_or(0), echoes, &mut self.statistics)?;
         let Some((step, difference)) = outcome.difference else { return Ok(()) };
         self.differences += 1;
         println!("{name}: after operation {step}: {difference}");
-        if shrinks {
-            report(&outcome.resolved, &difference, seed)?;
+        if let Some(seed) = seed {
+            report(&outcome.resolved, &difference, seed, echoes)?;
         }
         Ok(())
     }
 
     fn print(&self, whole: bool) {
-        let Statistics { scripts, operations, controls, waits, late } = self.statistics;
+        let Statistics { scripts, operations, controls, waits, late, echoes } = self.statistics;
         println!(
-            "{scripts} scripts, {operations} operations, {waits} compared waits, {late} late, {} differences",
+            "{scripts} scripts, {operations} operations, {waits} compared waits, {late} late, {} echoes, {} differences",
+            echoes.iter().sum::<u64>(),
             self.differences
         );
         if whole {
             println!("{controls} compared epoll_ctl calls");
+            for (kind, name) in Kind::ALL {
+                match echoes[kind as usize] {
+                    0 => {}
+                    count => println!("{count} echoes of {name}"),
+                }
+            }
         }
     }
 }
 
 /// Shrinks a script and prints what is left of it.
-fn report(script: &[Op], difference: &Difference, seed: u64) -> Result<(), String> {
+fn report(script: &[Op], difference: &Difference, seed: u64, echoes: Echoes) -> Result<(), String> {
     sys::alarm(20 * LIMIT, hung);
-    let small = shrink::shrink(script, difference.fault);
-    let shown = guarded(&small, seed, &mut Statistics::default())?;
+    let small = shrink::shrink(script, difference.fault, echoes);
+    let shown = guarded(&small, seed, echoes, &mut Statistics::default())?;
     let Some((step, again)) = shown.difference else {
         println!("# it did not show again");
         return Ok(());
@@ -211,10 +242,15 @@ fn report(script: &[Op], difference: &Difference, seed: u64) -> Result<(), Strin
     Ok(())
 }
 
-fn guarded(script: &[Op], seed: u64, statistics: &mut Statistics) -> Result<Outcome, String> {
+fn guarded(
+    script: &[Op],
+    seed: u64,
+    echoes: Echoes,
+    statistics: &mut Statistics,
+) -> Result<Outcome, String> {
     RUNNING.store(seed, Ordering::Relaxed);
     sys::alarm(LIMIT, hung);
-    let outcome = run::run(script, statistics).map_err(|error| error.to_string());
+    let outcome = run::run(script, echoes, statistics).map_err(|error| error.to_string());
     sys::alarm(0, hung);
     outcome
 }

@@ -36,6 +36,11 @@ impl Mask {
     pub fn is_once(self) -> bool {
         self.0 & (Self::ET | Self::ONESHOT) != 0
     }
+
+    /// Whether all bits of another mask are in it.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl fmt::Display for Mask {

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::compare::{self, Difference, Fault, ONCE, Pace, Told};
+use crate::compare::{self, Difference, Fault, ONCE, Told};
+use crate::echo::{Echoes, Ledger, Watched};
 use crate::mask::Mask;
-use crate::script::{Action, Op, Target};
-use crate::sys::{self, Fd};
-use crate::twin::{KERNEL_NUMBERS, Side, Twin};
+use crate::script::{Action, Kind, Op, Target};
+use crate::sys;
+use crate::twin::{Instance, KERNEL_NUMBERS, Side, Twin};
 use crate::world::World;
 
 /// `maxevents` that nothing reaches.
-const ALL: usize = 256;
+pub const ALL: usize = 256;
 
 /// How long ours may sleep while the kernel's is ready: several of the library's own looks.
 const NAP: i32 = 40;
@@ -23,6 +24,8 @@ pub struct Statistics {
     pub controls: u64,
     pub waits: u64,
     pub late: u64,
+    /// By kind of file.
+    pub echoes: [u64; Kind::ALL.len()],
 }
 
 /// What became of a script.
@@ -33,15 +36,24 @@ pub struct Outcome {
     pub resolved: Vec<Op>,
 }
 
-struct Run<'s> {
-    world: World,
+/// A script that runs.
+pub struct Run<'s> {
+    pub world: World,
     twins: Vec<Option<Twin>>,
-    statistics: &'s mut Statistics,
+    pub ledger: Ledger,
+    pub echoes: Echoes,
+    pub statistics: &'s mut Statistics,
 }
 
 /// Runs a script to its end, or to the first difference.
-pub fn run(script: &[Op], statistics: &mut Statistics) -> std::io::Result<Outcome> {
-    let mut run = Run { world: World::new()?, twins: Vec::new(), statistics };
+pub fn run(script: &[Op], echoes: Echoes, statistics: &mut Statistics) -> std::io::Result<Outcome> {
+    let mut run = Run {
+        world: World::new()?,
+        twins: Vec::new(),
+        ledger: Ledger::default(),
+        echoes,
+        statistics,
+    };
     let mut outcome = Outcome { difference: None, resolved: Vec::new() };
     run.statistics.scripts += 1;
     for (step, op) in script.iter().enumerate() {
@@ -89,9 +101,14 @@ impl Run<'_> {
         self.twins.get(usize::from(label)).copied().flatten()
     }
 
+    /// A living number of an instance.
+    pub fn twin_of(&self, id: Instance) -> Option<Twin> {
+        self.twins.iter().flatten().find(|twin| twin.id == id).copied()
+    }
+
     fn step(&mut self, step: usize, op: Op) -> Result<(), Difference> {
         match op {
-            Op::Instance => self.twins.push(Twin::new().ok()),
+            Op::Instance => self.twins.push(Twin::new(step as Instance).ok()),
             Op::DupInstance(epoll) => {
                 let twin = self.twin(epoll).and_then(|twin| twin.dup().ok());
                 self.twins.push(twin);
@@ -116,19 +133,26 @@ impl Run<'_> {
                 }
             }
             Op::Beside { epoll, fd, write } => {
-                if let Some((twin, errand)) = self.twin(epoll).zip(self.world.errand(fd, write)) {
-                    return self.beside(twin, errand);
+                if let Some(twin) = self.twin(epoll) {
+                    return self.beside(twin, fd, write);
+                }
+            }
+            Op::Rounds { epoll, max } => {
+                if let Some(twin) = self.twin(epoll) {
+                    self.wait(twin, ALL, Told::default())?;
+                    compare::turns(twin, usize::from(max.max(1)))?;
+                    // What was told once meanwhile, on one side or both, is not known.
+                    return Ok(());
                 }
             }
             Op::Poll { epoll } => {
                 if let Some(twin) = self.twin(epoll) {
-                    return self.count(compare::answers(Fault::Readable, "poll", || twin.poll()));
+                    return self.answers(twin, "poll", || twin.poll());
                 }
             }
             Op::Select { epoll } => {
                 if let Some(twin) = self.twin(epoll) {
-                    return self
-                        .count(compare::answers(Fault::Readable, "select", || twin.select()));
+                    return self.answers(twin, "select", || twin.select());
                 }
             }
             Op::Fork { epoll } => {
@@ -136,11 +160,22 @@ impl Run<'_> {
                     return self.fork(twin);
                 }
             }
-            Op::CloseRange { fd, count } => self.close_range(fd, count),
             Op::Pause { millis } => std::thread::sleep(Duration::from_millis(u64::from(millis))),
-            op => self.world.perform(op),
+            op => self.perform(op),
         }
         Ok(())
+    }
+
+    fn perform(&mut self, op: Op) {
+        let groups = self.world.groups(op);
+        let is_unseen = self.world.is_unseen(op);
+        match op {
+            Op::CloseRange { fd, count } => self.close_range(fd, count),
+            op => self.world.perform(op),
+        }
+        if !is_unseen {
+            self.sample(Some(&groups));
+        }
     }
 
     fn ctl(
@@ -152,7 +187,11 @@ impl Run<'_> {
         mask: Mask,
     ) -> Result<(), Difference> {
         let Some(twin) = self.twin(epoll) else { return Ok(()) };
-        let both = |number: Fd| Twin { ours: number, kernel: number };
+        let both = Twin::of_file;
+        let watched = match target {
+            Target::Instance(label) => self.twin(label).map(|twin| Watched::Instance(twin.id)),
+            _ => None,
+        };
         let target = match target {
             Target::File(label) => self.world.file(label).map(|file| both(file.number)),
             Target::Stale(label) => {
@@ -168,20 +207,35 @@ impl Run<'_> {
         self.statistics.controls += 1;
         let [ours, kernel] = twin.ctl(action, target, mask, data);
         if ours == kernel {
+            let file = || self.world.by_number(target.ours);
+            let watched = watched
+                .or_else(|| file().map(|file| Watched::File { id: file.id, kind: file.kind }));
+            if ours.is_ok()
+                && action != Action::Del
+                && let Some(watched) = watched
+            {
+                self.ledger.registered(data, watched, mask);
+            }
             return Ok(());
         }
         let text = format!("epoll_ctl: ours gives {ours:?}, the kernel {kernel:?} (errno)");
         Err(Difference { fault: Fault::Control, text })
     }
 
-    fn wait(&mut self, twin: Twin, max: usize, before: Told) -> Result<(), Difference> {
-        self.count(compare::waits(twin, max, before))
+    /// Waits on both sides, and compares.
+    pub fn wait(&mut self, twin: Twin, max: usize, before: Told) -> Result<(), Difference> {
+        self.compared(twin, || compare::waits(twin, max, before))
     }
 
-    fn count(&mut self, result: Result<Pace, Difference>) -> Result<(), Difference> {
+    fn answers<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        twin: Twin,
+        name: &str,
+        ask: impl FnMut() -> [sys::Answer<T>; 2],
+    ) -> Result<(), Difference> {
         self.statistics.waits += 1;
-        self.statistics.late += u64::from(result.as_ref().is_ok_and(|pace| *pace == Pace::Late));
-        result.map(drop)
+        let Err(difference) = compare::answers(Fault::Readable, name, ask) else { return Ok(()) };
+        self.excused_by_waits(twin, difference)
     }
 
     /// Ours may sleep; it must not when the kernel's is ready.
@@ -189,31 +243,44 @@ impl Run<'_> {
         let ready = sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0);
         let time = if ready { NAP } else { i32::from(millis) };
         let (before, slept) = sleep_on_ours(twin, time);
+        let echoes = self.echoes_seen();
         self.wait(twin, ALL, before)?;
-        if ready && slept { Err(overslept()) } else { Ok(()) }
+        // Sleeping through an echo is no difference either.
+        let heard_echo = self.echoes_seen() > echoes;
+        if ready && slept && !heard_echo { Err(overslept()) } else { Ok(()) }
     }
 
     /// Ours sleeps while another thread does something; what makes the kernel's ready must wake it.
-    fn beside(
-        &mut self,
-        twin: Twin,
-        errand: impl FnOnce() + Send + 'static,
-    ) -> Result<(), Difference> {
+    fn beside(&mut self, twin: Twin, fd: u8, write: bool) -> Result<(), Difference> {
+        let Some(errand) = self.world.errand(fd, write) else { return Ok(()) };
         self.wait(twin, ALL, Told::default())?;
         // A level that is high is told at once, before the errand or after it: nothing to compare.
         if sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0) {
-            errand();
+            let went = errand();
+            self.after_errand(fd, write, went);
             return Ok(());
         }
         let other = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(2));
-            errand();
+            errand()
         });
         let (before, slept) = sleep_on_ours(twin, NAP);
-        drop(other.join());
+        self.after_errand(fd, write, other.join().unwrap_or(false));
         let ready = sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0);
+        let echoes = self.echoes_seen();
         self.wait(twin, ALL, before)?;
-        if ready && slept { Err(overslept()) } else { Ok(()) }
+        let heard_echo = self.echoes_seen() > echoes;
+        if ready && slept && !heard_echo { Err(overslept()) } else { Ok(()) }
+    }
+
+    fn after_errand(&mut self, fd: u8, write: bool, went: bool) {
+        match (went, write) {
+            (true, true) => self.world.gave(fd),
+            (true, false) => self.world.took(fd),
+            (false, _) => {}
+        }
+        let group = self.world.file(fd).map(|file| file.group);
+        self.sample(Some(group.as_slice()));
     }
 
     /// Closes numbers from that of a descriptor on, as far as they are the script's; instances among them too.
@@ -272,7 +339,7 @@ impl Run<'_> {
         {
             return Err(Difference { fault: Fault::Child, text: difference.text });
         }
-        self.count(compare::continued(twin, ours, kernel))
+        self.compared(twin, || compare::continued(twin, ours, kernel))
     }
 }
 

@@ -164,6 +164,11 @@ pub enum Op {
         fd: u8,
         write: bool,
     },
+    /// Many waits with this `maxevents`, on both sides: does every ready item have its turn?
+    Rounds {
+        epoll: u8,
+        max: u8,
+    },
     /// poll(2) on the instance.
     Poll {
         epoll: u8,
@@ -280,7 +285,9 @@ impl Op {
                 *fd = file(*fd);
             }
             Op::DupInstance(epoll) | Op::CloseInstance(epoll) => *epoll = inst(*epoll),
-            Op::Wait { epoll, .. } | Op::Sleep { epoll, .. } => *epoll = inst(*epoll),
+            Op::Wait { epoll, .. } | Op::Sleep { epoll, .. } | Op::Rounds { epoll, .. } => {
+                *epoll = inst(*epoll)
+            }
             Op::Poll { epoll } | Op::Select { epoll } | Op::Fork { epoll } => *epoll = inst(*epoll),
             Op::Read { fd, .. } | Op::Write { fd, .. } | Op::Shutdown { fd, .. } => *fd = file(*fd),
             Op::CloseRange { fd, .. } | Op::Reopen { fd, .. } | Op::Arm { fd, .. } => {

@@ -2,6 +2,7 @@
 //! as long as a difference of the same kind stays.
 
 use crate::compare::Fault;
+use crate::echo::Echoes;
 use crate::mask::Mask;
 use crate::run::{Statistics, run};
 use crate::script::{Amount, Op, Way};
@@ -10,12 +11,12 @@ use crate::script::{Amount, Op, Way};
 const TRIES: usize = 2;
 
 /// The smallest script that was found with a difference of this kind.
-pub fn shrink(script: &[Op], fault: Fault) -> Vec<Op> {
+pub fn shrink(script: &[Op], fault: Fault, echoes: Echoes) -> Vec<Op> {
     let mut best = script.to_vec();
     loop {
         let before = best.clone();
-        delete_blocks(&mut best, fault);
-        simplify(&mut best, fault);
+        delete_blocks(&mut best, fault, echoes);
+        simplify(&mut best, fault, echoes);
         if best == before {
             return best;
         }
@@ -23,21 +24,21 @@ pub fn shrink(script: &[Op], fault: Fault) -> Vec<Op> {
 }
 
 /// Takes a smaller script if it shows the difference; gives the part of it that does.
-fn shows(script: &[Op], fault: Fault) -> Option<Vec<Op>> {
+fn shows(script: &[Op], fault: Fault, echoes: Echoes) -> Option<Vec<Op>> {
     (0..TRIES).find_map(|_| {
-        let outcome = run(script, &mut Statistics::default()).ok()?;
+        let outcome = run(script, echoes, &mut Statistics::default()).ok()?;
         let found = outcome.difference.is_some_and(|(_, difference)| difference.fault == fault);
         found.then_some(outcome.resolved)
     })
 }
 
-fn delete_blocks(best: &mut Vec<Op>, fault: Fault) {
+fn delete_blocks(best: &mut Vec<Op>, fault: Fault, echoes: Echoes) {
     let mut block = (best.len() / 2).max(1);
     loop {
         let mut start = best.len().saturating_sub(block);
         loop {
             let smaller = without(best, start, start + block);
-            if let Some(resolved) = shows(&smaller, fault) {
+            if let Some(resolved) = shows(&smaller, fault, echoes) {
                 *best = if resolved.len() <= smaller.len() { resolved } else { smaller };
             }
             if start == 0 {
@@ -71,11 +72,11 @@ fn without(script: &[Op], start: usize, end: usize) -> Vec<Op> {
     script[..start].iter().copied().chain(rest).collect()
 }
 
-fn simplify(best: &mut [Op], fault: Fault) {
+fn simplify(best: &mut [Op], fault: Fault, echoes: Echoes) {
     for index in 0..best.len() {
         for simpler in simpler(best[index]) {
             let op = std::mem::replace(&mut best[index], simpler);
-            if shows(best, fault).is_none() {
+            if shows(best, fault, echoes).is_none() {
                 best[index] = op;
             }
         }

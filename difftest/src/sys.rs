@@ -176,6 +176,47 @@ pub fn pid_fd(child: c_int) -> Answer<Fd> {
     raw!(pidfd_open, child, 0usize)
 }
 
+/// Bytes that a read would find, as the file says; of message sockets those of the next message.
+pub fn queued(fd: Fd) -> Option<c_int> {
+    let mut count: c_int = 0;
+    raw!(ioctl, fd, libc::FIONREAD, &raw mut count).ok().map(|_| count)
+}
+
+/// Memory of what was sent by a UNIX socket and is not read yet.
+pub fn unread(fd: Fd) -> Option<u64> {
+    let mut count: c_int = 0;
+    raw!(ioctl, fd, libc::TIOCOUTQ, &raw mut count).ok().map(|_| count as u64)
+}
+
+/// Memory of what came to a socket and is not read yet.
+pub fn received(fd: Fd) -> Option<u64> {
+    // The first of the numbers is that of the receiving side (sock_diag(7), SK_MEMINFO_RMEM_ALLOC).
+    let mut numbers = [0u32; 16];
+    let mut len = std::mem::size_of_val(&numbers) as libc::socklen_t;
+    option(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, numbers.as_mut_ptr().cast(), &mut len)?;
+    Some(u64::from(numbers[0]))
+}
+
+/// Bytes that ever came to a TCP socket. FIONREAD does not count those behind urgent ones.
+pub fn ever_received(fd: Fd) -> Option<u64> {
+    // `struct tcp_info` has tcpi_bytes_received here since Linux 4.1; libc's ends before it.
+    const BYTES_RECEIVED: usize = 128 / 8;
+    let mut numbers = [0u64; 32];
+    let mut len = std::mem::size_of_val(&numbers) as libc::socklen_t;
+    option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, numbers.as_mut_ptr().cast(), &mut len)?;
+    Some(numbers[BYTES_RECEIVED])
+}
+
+fn option(
+    fd: Fd,
+    level: c_int,
+    name: c_int,
+    value: *mut u8,
+    len: &mut libc::socklen_t,
+) -> Option<c_int> {
+    raw!(getsockopt, fd, level, name, value, std::ptr::from_mut(len)).ok()
+}
+
 pub fn is_open(fd: Fd) -> bool {
     raw!(fcntl, fd, libc::F_GETFD).is_ok()
 }

@@ -7,11 +7,15 @@ use crate::sys::{self, Answer, Event, Fd};
 /// Where the kernel's numbers begin, so that they take none from the script.
 pub const KERNEL_NUMBERS: Fd = 600;
 
+/// An instance, whatever numbers it has.
+pub type Instance = u32;
+
 /// An instance, twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Twin {
     pub ours: Fd,
     pub kernel: Fd,
+    pub id: Instance,
 }
 
 /// One of the two.
@@ -23,12 +27,12 @@ pub enum Side {
 
 impl Twin {
     /// Makes both.
-    pub fn new() -> Answer<Self> {
+    pub fn new(id: Instance) -> Answer<Self> {
         let ours = sys::ours::create()?;
         let low = sys::kernel::create()?;
         let kernel = sys::kernel::dup_above(low, KERNEL_NUMBERS)?;
         sys::kernel::close(low)?;
-        Ok(Self { ours, kernel })
+        Ok(Self { ours, kernel, id })
     }
 
     /// Whether the two are what they should be: two different engines.
@@ -42,7 +46,13 @@ impl Twin {
     /// Another number for the same instance.
     pub fn dup(self) -> Answer<Self> {
         let ours = sys::dup(self.ours)?;
-        Ok(Self { ours, kernel: sys::kernel::dup_above(self.kernel, KERNEL_NUMBERS)? })
+        let kernel = sys::kernel::dup_above(self.kernel, KERNEL_NUMBERS)?;
+        Ok(Self { ours, kernel, id: self.id })
+    }
+
+    /// A file that has the same number for both.
+    pub fn of_file(number: Fd) -> Self {
+        Self { ours: number, kernel: number, id: 0 }
     }
 
     /// epoll_ctl on both; the target has a number for each. Gives what ours and the kernel's answered.

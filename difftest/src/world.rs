@@ -11,12 +11,23 @@ use crate::sys::{self, Address, Answer, Fd};
 const CALLS: usize = 300;
 const LARGEST: usize = 1 << 16;
 
+/// An open file, whatever numbers it has.
+pub type FileId = u32;
+
+/// Files that feel what is done to one of them: the ends of a pair, a listener with its connections, all signalfds.
+pub type Group = u32;
+
+/// Signals come to all signalfds at once.
+const SIGNALS: Group = 0;
+
 /// A descriptor that a script made.
 #[derive(Clone, Debug)]
 pub struct File {
     pub number: Fd,
     pub kind: Kind,
     pub open: bool,
+    pub id: FileId,
+    pub group: Group,
     /// The process of a pidfd.
     process: Option<i32>,
     /// The path of a FIFO, or the watched directory.
@@ -30,6 +41,11 @@ pub struct World {
     directory: PathBuf,
     names: usize,
     buffer: Vec<u8>,
+    /// The last number given to an open file or a group.
+    last_id: u32,
+    /// Files whose input changed by calls that hooks see, even where no sample can show it: bytes were read, a message
+    /// or a connection came.
+    stirred: Vec<FileId>,
 }
 
 impl World {
@@ -38,7 +54,78 @@ impl World {
         let directory = std::env::temp_dir().join(format!("uepoll-difftest.{}", sys::process()));
         std::fs::create_dir_all(&directory)?;
         let buffer = vec![b'x'; LARGEST];
-        Ok(Self { files: Vec::new(), children: Vec::new(), directory, names: 0, buffer })
+        Ok(Self {
+            files: Vec::new(),
+            children: Vec::new(),
+            directory,
+            names: 0,
+            buffer,
+            last_id: SIGNALS,
+            stirred: Vec::new(),
+        })
+    }
+
+    /// The groups of what an operation with resolved labels is done to.
+    pub fn groups(&self, op: Op) -> Vec<Group> {
+        let mut groups = Vec::new();
+        let note = |label| {
+            groups.extend(self.file(label).map(|file| file.group));
+            label
+        };
+        op.relabel(note, |label| label);
+        if matches!(op, Op::Raise(_)) {
+            groups.push(SIGNALS);
+        }
+        groups
+    }
+
+    /// Whether no hook sees an operation with resolved labels.
+    pub fn is_unseen(&self, op: Op) -> bool {
+        let (Op::Read { fd, way, .. } | Op::Write { fd, way, .. }) = op else { return false };
+        let reads = matches!(op, Op::Read { .. });
+        self.file(fd).is_some_and(|file| possible(way, file.kind, reads) == Way::Foreign)
+    }
+
+    /// Files whose input changed since the last question, see [`World::stirred`].
+    pub fn take_stirred(&mut self) -> Vec<FileId> {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// An open descriptor by its number.
+    pub fn by_number(&self, number: Fd) -> Option<&File> {
+        self.files.iter().flatten().find(|file| file.open && file.number == number)
+    }
+
+    fn new_id(&mut self) -> u32 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// A new open file of a group.
+    fn made(&mut self, number: Fd, kind: Kind, group: Group) -> File {
+        File { number, kind, open: true, id: self.new_id(), group, process: None, path: None }
+    }
+
+    /// A hooked read or accept took something from a file.
+    pub fn took(&mut self, label: u8) {
+        self.stirred.extend(self.file(label).map(|file| file.id));
+    }
+
+    /// A hooked write or connect succeeded. Where messages and connections are not counted by the file, others of its
+    /// group have one more.
+    pub fn gave(&mut self, label: u8) {
+        let Some(file) = self.file(label) else { return };
+        let (id, group) = (file.id, file.group);
+        let counts_none = |kind| {
+            matches!(
+                kind,
+                Kind::UnixDatagram | Kind::UnixPackets | Kind::UnixListener | Kind::TcpListener
+            )
+        };
+        let mates = self.files.iter().flatten().filter(|mate| {
+            mate.open && mate.group == group && mate.id != id && counts_none(mate.kind)
+        });
+        self.stirred.extend(mates.map(|mate| mate.id));
     }
 
     /// The living descriptor that a label means.
@@ -83,12 +170,20 @@ impl World {
             Op::Write { fd, amount, way } => self.write(fd, amount, way)?,
             Op::Urgent(fd) => ignore(sys::send_urgent(self.number(fd)?)),
             Op::Splice { from, to, amount } => {
-                ignore(sys::splice(self.number(from)?, self.number(to)?, amount as usize));
+                let moved = sys::splice(self.number(from)?, self.number(to)?, amount as usize);
+                if moved.is_ok_and(|count| count > 0) {
+                    self.took(from);
+                    self.gave(to);
+                }
             }
             Op::Shutdown { fd, half } => ignore(sys::shutdown(self.number(fd)?, half)),
             Op::Connect(listener) => return self.connect(listener),
             Op::ConnectTo { fd, listener } => {
-                ignore(sys::connect(self.number(fd)?, &sys::name_of(self.number(listener)?)?));
+                let address = sys::name_of(self.number(listener)?)?;
+                self.join(fd, listener);
+                if sys::connect(self.number(fd)?, &address).is_ok() {
+                    self.gave(fd);
+                }
             }
             Op::Accept(fd) => return self.accept(fd),
             Op::Close(fd) => self.close(fd)?,
@@ -186,7 +281,8 @@ impl World {
             }
             Kind::Null => vec![sys::open(c"/dev/null", libc::O_RDWR)?],
         };
-        let file = |number| File { number, kind, open: true, process, path: path.clone() };
+        let group = if kind == Kind::Signal { SIGNALS } else { self.new_id() };
+        let file = |number| File { process, path: path.clone(), ..self.made(number, kind, group) };
         Ok(numbers.into_iter().map(file).collect())
     }
 
@@ -202,10 +298,10 @@ impl World {
         };
         let calls = if amount == Amount::All { CALLS } else { 1 };
         for _ in 0..calls {
-            if sys::read(number, &mut self.buffer[..len], way).is_ok_and(|count| count > 0) {
-                continue;
+            if !sys::read(number, &mut self.buffer[..len], way).is_ok_and(|count| count > 0) {
+                break;
             }
-            break;
+            self.took(label);
         }
         self.buffer[..len].fill(b'x');
         Ok(())
@@ -220,7 +316,8 @@ impl World {
                 Amount::Bytes(count) => u64::from(count),
                 Amount::All => u64::MAX - 1,
             };
-            return sys::write(number, &value.to_ne_bytes(), way).map(drop);
+            ignore(sys::write(number, &value.to_ne_bytes(), way));
+            return Ok(());
         }
         let len = match amount {
             Amount::Bytes(count) => (count as usize).clamp(1, LARGEST),
@@ -231,43 +328,56 @@ impl World {
             if sys::write(number, &self.buffer[..len], way).is_err() {
                 break;
             }
+            self.gave(label);
         }
         Ok(())
     }
 
-    /// What another thread does to a descriptor: one small read or write.
-    pub fn errand(&self, label: u8, write: bool) -> Option<impl FnOnce() + Send + use<>> {
+    /// What another thread does to a descriptor: one small read or write. It gives whether bytes went.
+    pub fn errand(&self, label: u8, write: bool) -> Option<impl FnOnce() -> bool + Send + use<>> {
         let number = self.number(label).ok()?;
         Some(move || {
             let mut bytes = 1u64.to_ne_bytes();
-            if write {
-                ignore(sys::write(number, &bytes, Way::Plain));
+            let result = if write {
+                sys::write(number, &bytes, Way::Plain)
             } else {
-                ignore(sys::read(number, &mut bytes, Way::Plain));
-            }
+                sys::read(number, &mut bytes, Way::Plain)
+            };
+            result.is_ok_and(|count| count > 0)
         })
     }
 
     fn connect(&mut self, label: u8) -> Answer<Vec<File>> {
-        let kind = self.file(label).ok_or(libc::EBADF)?.kind;
-        let (family, kind) = match kind {
+        let door = self.file(label).ok_or(libc::EBADF)?.clone();
+        let (family, kind) = match door.kind {
             Kind::TcpListener => (libc::AF_INET, Kind::Tcp),
             Kind::UnixListener => (libc::AF_UNIX, Kind::UnixStream),
             _ => return Err(libc::EINVAL),
         };
-        let address = sys::name_of(self.number(label)?)?;
+        let address = sys::name_of(door.number)?;
         let number = sys::socket(family, libc::SOCK_STREAM)?;
-        ignore(sys::connect(number, &address));
-        Ok(vec![File { number, kind, open: true, process: None, path: None }])
+        if sys::connect(number, &address).is_ok() {
+            self.stirred.push(door.id);
+        }
+        Ok(vec![self.made(number, kind, door.group)])
     }
 
     fn accept(&mut self, label: u8) -> Answer<Vec<File>> {
-        let kind = match self.file(label).ok_or(libc::EBADF)?.kind {
-            Kind::UnixListener => Kind::UnixStream,
-            _ => Kind::Tcp,
-        };
-        let number = sys::accept(self.number(label)?)?;
-        Ok(vec![File { number, kind, open: true, process: None, path: None }])
+        let door = self.file(label).ok_or(libc::EBADF)?.clone();
+        let kind = if door.kind == Kind::UnixListener { Kind::UnixStream } else { Kind::Tcp };
+        let number = sys::accept(door.number)?;
+        self.stirred.push(door.id);
+        Ok(vec![self.made(number, kind, door.group)])
+    }
+
+    /// A socket is about to be connected to a listener.
+    fn join(&mut self, label: u8, listener: u8) {
+        let found =
+            self.file(label).zip(self.file(listener)).map(|(one, door)| (one.id, door.group));
+        let Some((id, group)) = found else { return };
+        for file in self.files.iter_mut().flatten().filter(|file| file.id == id) {
+            file.group = group;
+        }
     }
 
     fn close(&mut self, label: u8) -> Answer<()> {
@@ -309,7 +419,7 @@ impl World {
         let path = file.path.as_ref().ok_or(libc::EINVAL)?;
         let flags = if write { libc::O_WRONLY } else { libc::O_RDONLY };
         let number = sys::open(path, flags)?;
-        Ok(vec![File { number, ..file }])
+        Ok(vec![File { number, id: self.new_id(), ..file }])
     }
 }
 

@@ -1,0 +1,236 @@
+//! Echoes: events of the kernel that repeat a state which has not changed since ours told it.
+//!
+//! The kernel's edge is a wake-up of the file. A file may wake its sleepers though nothing that anybody can ask it has
+//! changed, and nothing in user space can find that. An event that only the kernel told is such an echo if
+//!
+//! - it is of an edge-triggered item, of a kind of file in [`ALLOWED`];
+//! - ours told the item before, since its last ADD or MOD, with a mask that contains the event's;
+//! - and the file's state has not changed since then, as far as the program's own calls could show. The state is a
+//!   [`Sample`]. It is taken at each wait, and after each operation on the file or on one of its group (the other end,
+//!   connections of the same listener), but for operations that no hook sees: what comes and goes between two of those
+//!   nobody can know. A hooked read that took bytes is a change, whatever the samples say; so is a message or a
+//!   connection that came.
+//!
+//! An event of an instance in another one, or its being readable, is an echo if the waits on the inner one find an echo
+//! (`excuse.rs`). What ours tells and the kernel does not is never an echo, nor is anything in the scripts of
+//! `regressions/`: what was found once stays found.
+
+use std::collections::BTreeMap;
+
+use crate::mask::Mask;
+use crate::script::Kind;
+use crate::twin::Instance;
+use crate::world::FileId;
+
+/// Kinds of files that echo, and what was seen. All are named in docs/limits.md, "Wake-ups that leave no trace".
+pub const ALLOWED: &[(Kind, &str)] = &[
+    (
+        Kind::Pty,
+        "each side wakes the other's writers when it reads, and readers once more as buffered input moves on",
+    ),
+    (
+        Kind::Tcp,
+        "hang-ups, errors and acknowledgements wake everybody, also when they change no level",
+    ),
+    (Kind::TcpFresh, "as other TCP; connect wakes even when it fails"),
+    (Kind::Udp, "memory of sent datagrams comes back"),
+    (
+        Kind::Fifo,
+        "ends are opened and closed by name; a write wakes readers even when it finds no room",
+    ),
+    (Kind::UnixStream, "a read by an unknown peer wakes writers that have room"),
+    (Kind::UnixDatagram, "memory of refused datagrams comes back"),
+    (Kind::UnixPackets, "as streams"),
+    (Kind::UnixListener, "shutdown and listen wake everybody"),
+];
+
+/// Whether echoes of a kind of file are known.
+pub fn is_allowed(kind: Kind) -> bool {
+    ALLOWED.iter().any(|(allowed, _)| *allowed == kind)
+}
+
+/// What a script does about echoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echoes {
+    /// They are counted, and the script goes on.
+    Excused,
+    /// They are differences of a kind of their own, which can be shrunk and looked at.
+    Shown,
+    /// They are differences as all others.
+    Forbidden,
+}
+
+/// What a file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// What poll(2) reports if asked for everything.
+    pub levels: i16,
+    /// FIONREAD
+    pub queued: Option<i32>,
+    /// What else the kind of file counts: of UDP sockets the memory of what is queued, of UNIX ones of what the peer has
+    /// not read yet, of TCP ones all bytes that ever came.
+    pub count: Option<u64>,
+}
+
+/// What an item watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    File { id: FileId, kind: Kind },
+    Instance(Instance),
+}
+
+/// A registration, from ADD or MOD to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Item {
+    pub watched: Watched,
+    pub mask: Mask,
+    /// What ours told of it last, and how often the file had changed by then.
+    told: Option<(Mask, u64)>,
+}
+
+/// What the samples and the waits have said so far.
+#[derive(Default)]
+pub struct Ledger {
+    items: BTreeMap<u64, Item>,
+    files: BTreeMap<FileId, (Option<Sample>, u64)>,
+}
+
+impl Ledger {
+    /// An ADD or MOD succeeded on both sides.
+    pub fn registered(&mut self, data: u64, watched: Watched, mask: Mask) {
+        if let Watched::File { id, .. } = watched
+            && mask.0 & Mask::ET != 0
+        {
+            self.files.entry(id).or_default();
+        }
+        self.items.insert(data, Item { watched, mask, told: None });
+    }
+
+    pub fn item(&self, data: u64) -> Option<Item> {
+        self.items.get(&data).copied()
+    }
+
+    /// Files whose samples matter.
+    pub fn files(&self) -> Vec<FileId> {
+        self.files.keys().copied().collect()
+    }
+
+    /// A file that is open no more.
+    pub fn forget(&mut self, file: FileId) {
+        self.files.remove(&file);
+    }
+
+    pub fn sampled(&mut self, file: FileId, sample: Sample) {
+        if let Some((last, changes)) = self.files.get_mut(&file)
+            && *last != Some(sample)
+        {
+            *last = Some(sample);
+            *changes += 1;
+        }
+    }
+
+    /// The file changed, even if it looks the same now.
+    pub fn stirred(&mut self, file: FileId) {
+        if let Some((_, changes)) = self.files.get_mut(&file) {
+            *changes += 1;
+        }
+    }
+
+    /// Ours told an event.
+    pub fn told(&mut self, data: u64, mask: Mask) {
+        let Some(item) = self.items.get_mut(&data) else { return };
+        let Watched::File { id, .. } = item.watched else { return };
+        let Some((_, changes)) = self.files.get(&id) else { return };
+        // What was told of the same state before still counts, where it is more.
+        if !item.told.is_some_and(|(told, at)| at == *changes && told.contains(mask)) {
+            item.told = Some((mask, *changes));
+        }
+    }
+
+    /// Whether an event that only the kernel told is an echo, and of what.
+    pub fn echo(&self, data: u64, event: Mask) -> Option<Kind> {
+        let item = self.items.get(&data).filter(|item| item.mask.0 & Mask::ET != 0)?;
+        let Watched::File { id, kind } = item.watched else { return None };
+        let (told, at) = item.told?;
+        let (_, changes) = self.files.get(&id)?;
+        (is_allowed(kind) && at == *changes && told.contains(event)).then_some(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IN: u32 = 1;
+    const OUT: u32 = 4;
+
+    fn sample(levels: i16, queued: i32) -> Sample {
+        Sample { levels, queued: Some(queued), count: None }
+    }
+
+    /// A ledger with item 7 of file 1, of which ours told `told` when it was writable and empty.
+    fn ledger(kind: Kind, mask: u32, told: u32) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.registered(7, Watched::File { id: 1, kind }, Mask(mask));
+        ledger.sampled(1, sample(4, 0));
+        ledger.told(7, Mask(told));
+        ledger.sampled(1, sample(4, 0));
+        ledger
+    }
+
+    #[test]
+    fn the_same_state_told_again_is_an_echo() {
+        let ledger = ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT);
+        assert_eq!(ledger.echo(7, Mask(OUT)), Some(Kind::Tcp));
+    }
+
+    #[test]
+    fn what_ours_did_not_tell_is_none() {
+        assert_eq!(ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT).echo(7, Mask(IN | OUT)), None);
+        let mut ledger = Ledger::default();
+        ledger.registered(7, Watched::File { id: 1, kind: Kind::Tcp }, Mask(OUT | Mask::ET));
+        ledger.sampled(1, sample(4, 0));
+        assert_eq!(ledger.echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn levels_do_not_echo() {
+        assert_eq!(ledger(Kind::Tcp, OUT | Mask::ONESHOT, OUT).echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn pipes_do_not_echo() {
+        assert_eq!(ledger(Kind::Pipe, OUT | Mask::ET, OUT).echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn a_change_that_went_away_is_a_change() {
+        let mut ledger = ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT);
+        ledger.sampled(1, sample(5, 1));
+        ledger.sampled(1, sample(4, 0));
+        assert_eq!(ledger.echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn a_read_that_took_bytes_is_a_change() {
+        let mut ledger = ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT);
+        ledger.stirred(1);
+        assert_eq!(ledger.echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn a_change_that_was_told_begins_anew() {
+        let mut ledger = ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT);
+        ledger.sampled(1, sample(5, 1));
+        ledger.told(7, Mask(IN | OUT));
+        assert_eq!(ledger.echo(7, Mask(OUT)), Some(Kind::Tcp));
+        assert_eq!(ledger.echo(7, Mask(IN | OUT)), Some(Kind::Tcp));
+    }
+
+    #[test]
+    fn a_new_registration_has_been_told_nothing() {
+        let mut ledger = ledger(Kind::Tcp, OUT | Mask::ET, OUT);
+        ledger.registered(8, Watched::File { id: 1, kind: Kind::Tcp }, Mask(OUT | Mask::ET));
+        assert_eq!(ledger.echo(8, Mask(OUT)), None);
+    }
+}
