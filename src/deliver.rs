@@ -131,12 +131,11 @@ impl Inner {
                 _ => false,
             };
             let stirred = item.nested && (grew || !risen.is_empty());
-            item.backlog = match hit.backlog {
+            item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
                 // What comes between the look and the question is in the report all the same: nobody has read yet.
-                Some(_) if item.kind == Kind::Tcp && levels.contains(Events::PRI) => {
-                    poll::arrivals(item.via)
-                }
-                backlog => backlog,
+                poll::arrivals(item.via)
+            } else {
+                hit.backlog
             };
             item.racing = hit.racing;
             if stirred || !self.interest.is_ready(index) {

@@ -170,7 +170,9 @@ impl Trigger {
         }
         let input = self.wanted & (Events::IN | Events::RDNORM);
         let more_may_come = self.deaf || armed.contains(Events::RDHUP);
-        let unread = !(input - armed).is_empty() && more_may_come;
+        // An urgent byte that was reported stays until the program has read past it, and another one may follow.
+        let urgent = kind == Kind::Tcp && !(rising(self.wanted) & Events::PRI - armed).is_empty();
+        let unread = (urgent || !(input - armed).is_empty()) && more_may_come;
         unread.then_some(Doubt::Unread)
     }
 

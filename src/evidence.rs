@@ -224,7 +224,13 @@ impl Inner {
                     // Empty by its own count: mostly, but bytes behind an urgent one are not counted.
                     (None, _) => is_low(),
                     (Some(now), _) if now.is_empty() => is_low(),
-                    (Some(now), Some(then)) => then.grew(now),
+                    (Some(now), Some(then)) => {
+                        let grew = then.grew(now);
+                        if grew {
+                            item.trigger.rearm(Signs::WOKEN_IN, item.kind);
+                        }
+                        grew
+                    }
                     // It was trusted to be read to the end, and was not: what came since its report cannot be known.
                     (Some(now), None) => {
                         item.backlog = Some(now);

@@ -313,9 +313,8 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
     let error = errno::get();
     // Room that the read made wakes the other end's writers: those of a pipe if it was full.
     if let Some((other, unsent_before)) = before.other
-        && result > 0
         && match word.kind() {
-            Kind::Pipe => unsent_before != 0,
+            Kind::Pipe => result > 0 && unsent_before != 0,
             kind => gives_room(kind, other, unsent_before),
         }
     {
