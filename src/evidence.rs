@@ -176,13 +176,15 @@ impl Inner {
         }
     }
 
-    /// A nested instance was looked at: that it stirred since the last look is an edge.
+    /// A nested instance was looked at: that it stirred since the last look is an edge, here and, as wake-ups go up to
+    /// the top, for whoever this one is nested in: between the two edge-triggered ends of a chain may be levels.
     pub fn child_seen(&mut self, key: Key, stirs: u64) {
         let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
         if std::mem::replace(&mut child.stirs, stirs) != stirs
             && let Some(item) = self.interest.by_key(key)
         {
             item.trigger.rearm_input();
+            self.stirs += u64::from(item.trigger.wants_input() && !item.trigger.is_fired());
         }
     }
 
