@@ -230,6 +230,8 @@ pub enum Backlog {
     },
     /// All that ever came, modulo 2^32: of a TCP connection with an urgent byte, which hides what is queued behind it.
     Arrivals(u32),
+    /// The signals that wait for the thread, as bits.
+    Pending(u64),
 }
 
 impl Backlog {
@@ -238,14 +240,14 @@ impl Backlog {
     pub fn is_exceeded(self, by_now: u32) -> bool {
         match self {
             Self::Queue { queued, consumed } => by_now.wrapping_sub(consumed) > queued,
-            Self::Arrivals(_) => false,
+            Self::Arrivals(_) | Self::Pending(_) => false,
         }
     }
 
     /// Whether the file counts nothing.
     #[must_use]
     pub fn is_empty(self) -> bool {
-        matches!(self, Self::Queue { queued: 0, .. })
+        matches!(self, Self::Queue { queued: 0, .. } | Self::Pending(0))
     }
 
     /// Whether something came after `self` was taken, given the file's state `now`. An empty file counts as such: its
@@ -258,7 +260,10 @@ impl Backlog {
             }
             (then, now) => {
                 *self = now;
-                return then != now;
+                return match (then, now) {
+                    (Self::Pending(then), Self::Pending(now)) => now & !then != 0,
+                    _ => then != now,
+                };
             }
         };
         let came = u64::from(queued) + u64::from(read);
@@ -417,5 +422,8 @@ mod tests {
         let mut urgent = Backlog::Arrivals(u32::MAX);
         assert!(!urgent.grew(Backlog::Arrivals(u32::MAX)));
         assert!(urgent.grew(Backlog::Arrivals(0)));
+        let mut signals = Backlog::Pending(0b11);
+        assert!(!signals.grew(Backlog::Pending(0b01)));
+        assert!(signals.grew(Backlog::Pending(0b10)), "gone, and come again");
     }
 }

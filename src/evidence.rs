@@ -184,7 +184,9 @@ impl Inner {
             && let Some(item) = self.interest.by_key(key)
         {
             item.trigger.rearm_input();
-            self.stirs += u64::from(item.trigger.wants_input() && !item.trigger.is_fired());
+            self.stirs += u64::from(
+                item.trigger.wants(Events::IN | Events::RDNORM) && !item.trigger.is_fired(),
+            );
         }
     }
 

@@ -134,7 +134,6 @@ pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
         Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted | Kind::Tty => {
             sys::bytes_readable(fd).ok()
         }
-        Kind::Signalfd => Some(sys::pending_signals().count_ones()),
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_backlog(fd).ok(),
         Kind::Eventfd => eventfd_count(fd),

@@ -340,9 +340,6 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
                 (Some(before), _) => {
                     before.saturating_sub(files::queued(fd, kind).unwrap_or(before))
                 }
-                (None, Kind::Signalfd) => {
-                    (result as usize / size_of::<libc::signalfd_siginfo>()) as u32
-                }
                 (None, _) => result as u32,
             };
             if let Some(home) = TABLE.home(fd) {

@@ -154,6 +154,7 @@ pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
     let consumed = match kind {
         // Reading it sets it to 0.
         Kind::Eventfd => 0,
+        Kind::Signalfd => return Some(Backlog::Pending(sys::pending_signals())),
         _ => table.home(fd)?.consumed(),
     };
     Some(Backlog::Queue { queued: files::queued(fd, kind)?, consumed })
