@@ -188,6 +188,7 @@ impl Inner {
         event: Event,
     ) -> Result<u32> {
         let table = engine.table;
+        engine.check_memory()?;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
         self.changes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;

@@ -12,6 +12,7 @@ mod descriptors;
 mod epoll;
 mod errno;
 mod file;
+mod heap;
 mod hook;
 mod io;
 mod log;
@@ -26,11 +27,6 @@ use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uepoll::{Engine, Errno, FdTable, sys};
-
-/// The library's own heap, apart from the program's: epoll calls are made in handlers that interrupted malloc, and by
-/// mallocs.
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// What is known of each descriptor.
 static TABLE: FdTable = FdTable::new();
@@ -52,7 +48,7 @@ fn engine() -> Option<&'static Engine> {
 /// The engine, made now if need be.
 fn make_engine() -> Result<&'static Engine, Errno> {
     wake();
-    ENGINE.get_or_try_init(|| Engine::new(&TABLE, log::max_watches()))
+    ENGINE.get_or_try_init(|| Engine::new(&TABLE, log::max_watches(), heap::is_exhausted))
 }
 
 /// Whether this is a vfork child, which must change nothing that it shares with its parent.
@@ -88,8 +84,6 @@ fn wake() {
         resolve();
     }
     log::start();
-    // SAFETY: called once, before there is another thread of ours.
-    unsafe { dlmalloc::enable_alloc_after_fork() };
     // SAFETY: handlers without arguments, which live as long as the process.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
 }
@@ -100,9 +94,11 @@ extern "C" fn before_fork() {
     if let Some(engine) = engine() {
         engine.before_fork();
     }
+    heap::hold_before_fork();
 }
 
 extern "C" fn forked_parent() {
+    heap::release_after_fork();
     match engine() {
         Some(engine) => engine.after_fork_in_parent(),
         None => TABLE.share_private(),
@@ -111,6 +107,7 @@ extern "C" fn forked_parent() {
 }
 
 extern "C" fn forked_child() {
+    heap::release_after_fork();
     PID.store(sys::getpid(), Ordering::SeqCst);
     match engine() {
         Some(engine) => engine.after_fork_in_child(),

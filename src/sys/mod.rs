@@ -252,6 +252,46 @@ fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
     Ok(info)
 }
 
+/// Fresh pages, zero and writable (mmap).
+///
+/// # Errors
+/// ENOMEM.
+pub fn map(size: usize) -> Result<*mut u8> {
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping is nobody's yet.
+    let pages = unsafe { syscall!(Sysno::mmap, 0, size, protection, flags, usize::MAX, 0)? };
+    Ok(pages as *mut u8)
+}
+
+/// Gives pages back (munmap). False: they are still there.
+///
+/// # Safety
+/// They came from [`map`], and nobody uses them any more.
+pub unsafe fn unmap(pages: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { syscall!(Sysno::munmap, pages, size) }.is_ok()
+}
+
+/// Makes a mapping larger or smaller (mremap).
+///
+/// # Errors
+/// ENOMEM.
+///
+/// # Safety
+/// It came from [`map`]; where it may move, nobody uses the old address any more.
+pub unsafe fn remap(
+    pages: *mut u8,
+    size: usize,
+    new_size: usize,
+    can_move: bool,
+) -> Result<*mut u8> {
+    let flags = if can_move { libc::MREMAP_MAYMOVE } else { 0 };
+    // SAFETY: the caller's promise.
+    let pages = unsafe { syscall!(Sysno::mremap, pages, size, new_size, flags)? };
+    Ok(pages as *mut u8)
+}
+
 /// Sleeps until `word` is no longer `value`, or somebody wakes it, or for no reason.
 pub fn futex_wait(word: &AtomicU32, value: u32) {
     // SAFETY: an aligned word that lives as long as the borrow; no timeout.
