@@ -21,6 +21,7 @@ mod openers;
 mod poll;
 mod raw;
 mod select;
+mod sending;
 mod signals;
 
 use once_cell::sync::OnceCell;
@@ -79,6 +80,7 @@ fn wake() {
         poll::resolve,
         raw::resolve,
         select::resolve,
+        sending::resolve,
         signals::resolve,
     ] {
         resolve();
