@@ -15,6 +15,7 @@ mod script;
 mod shrink;
 mod sys;
 mod text;
+mod trace;
 mod twin;
 mod world;
 
@@ -31,6 +32,7 @@ use generate::Wishes;
 use mask::Mask;
 use run::{Outcome, Statistics};
 use script::{Kind, Op};
+use trace::{Apart, Twice};
 use twin::Twin;
 
 /// A script that takes longer hangs. Seconds.
@@ -95,9 +97,29 @@ struct Arguments {
     /// Show echoes as differences, shrunk, instead of excusing them.
     #[arg(long)]
     show_echoes: bool,
+    /// Compare nothing: print what libc's epoll calls gave, natively or under the library. Edge-triggered are only items
+    /// of pipes, eventfds and other files whose edges both must tell alike; there are no timers, no terminals, no fork.
+    #[arg(long)]
+    trace: bool,
+    /// Start itself with --trace, natively and by the command `uepoll` beside it, and compare.
+    #[arg(long)]
+    twice: bool,
     /// Go on after a difference.
     #[arg(long)]
     keep_going: bool,
+}
+
+impl Arguments {
+    /// What scripts are made of, as arguments.
+    fn choice(&self) -> Vec<String> {
+        let mut choice = vec![format!("--ops={}", self.ops)];
+        let list = |all: Vec<String>| (!all.is_empty()).then(|| all.join(","));
+        let kinds = list(self.kinds.iter().map(Kind::to_string).collect());
+        choice.extend(kinds.map(|kinds| format!("--kinds={kinds}")));
+        choice.extend(list(self.without_ops.clone()).map(|ops| format!("--without-ops={ops}")));
+        choice.extend(self.without_bits.map(|mask| format!("--without-bits={mask}")));
+        choice
+    }
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -121,6 +143,15 @@ fn main() -> ExitCode {
         print!("{}", text::print(&generate::script(arguments.seed, arguments.ops, &wishes)));
         return ExitCode::SUCCESS;
     }
+    if arguments.trace || arguments.twice {
+        trace::wishes(&mut wishes);
+        let done =
+            if arguments.twice { twice(&arguments, &wishes) } else { traces(&arguments, &wishes) };
+        return done.unwrap_or_else(|error| {
+            eprintln!("uepoll-difftest: {error}");
+            ExitCode::from(2)
+        });
+    }
     compare::PROMPTLY.store(arguments.promptly || arguments.order, Ordering::Relaxed);
     compare::ORDERLY.store(arguments.order, Ordering::Relaxed);
     let mut tally = Tally::default();
@@ -133,6 +164,54 @@ fn main() -> ExitCode {
     }
     tally.print(arguments.stats);
     if tally.differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the traces of all scripts.
+fn traces(arguments: &Arguments, wishes: &Wishes) -> Result<ExitCode, String> {
+    sys::block_user_signals().map_err(|error| format!("sigprocmask fails: errno {error}"))?;
+    println!("{}", trace::engine()?);
+    let print = |script: &[Op], seed| {
+        RUNNING.store(seed, Ordering::Relaxed);
+        sys::alarm(LIMIT, hung);
+        let text = trace::trace(script).map_err(|error| error.to_string())?;
+        print!("{text}");
+        Ok::<(), String>(())
+    };
+    if let Some(path) = &arguments.replay {
+        print(&read_script(path)?, 0)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for seed in (arguments.seed..).take(arguments.scripts as usize) {
+        println!("{}", trace::heading(seed));
+        print(&generate::script(seed, arguments.ops, wishes), seed)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares traces of this program, native and preloaded.
+fn twice(arguments: &Arguments, wishes: &Wishes) -> Result<ExitCode, String> {
+    let twice = Twice::new(arguments.choice()).map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let (mut scripts, mut differences) = (0, 0);
+    while scripts < arguments.scripts && start.elapsed() < limit {
+        let (count, apart) = twice.batch(arguments.seed + scripts, arguments.scripts - scripts)?;
+        scripts += count;
+        differences += apart.len();
+        for Apart { seed, native, preloaded } in &apart {
+            println!(
+                "seed {seed}: native   {native}
+seed {seed}: preloaded {preloaded}"
+            );
+            let script = generate::script(*seed, arguments.ops, wishes);
+            println!("{}", twice.shrink(&script));
+        }
+        if !apart.is_empty() && !arguments.keep_going {
+            break;
+        }
+    }
+    println!("{scripts} scripts traced twice, {differences} differences");
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sees that there are two engines to compare.
@@ -178,6 +257,12 @@ fn scripts_in(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+fn read_script(path: &Path) -> Result<Vec<Op>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    text::parse(&text).map_err(|error| format!("{name}: {error}"))
+}
+
 /// What has been found so far.
 #[derive(Default)]
 struct Tally {
@@ -188,9 +273,7 @@ struct Tally {
 impl Tally {
     fn regression(&mut self, path: &Path) -> Result<(), String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        let script = text::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-        self.script(&script, &name, None, Echoes::Forbidden)
+        self.script(&read_script(path)?, &name, None, Echoes::Forbidden)
     }
 
     fn script(
