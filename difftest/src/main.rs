@@ -15,6 +15,7 @@ mod script;
 mod shrink;
 mod sys;
 mod text;
+mod threads;
 mod trace;
 mod twin;
 mod world;
@@ -32,6 +33,7 @@ use generate::Wishes;
 use mask::Mask;
 use run::{Outcome, Statistics};
 use script::{Kind, Op};
+use threads::Amounts;
 use trace::{Apart, Twice};
 use twin::Twin;
 
@@ -97,6 +99,9 @@ struct Arguments {
     /// Show echoes as differences, shrunk, instead of excusing them.
     #[arg(long)]
     show_echoes: bool,
+    /// Instead of scripts: runs of several threads at once, of which is checked what must hold of any epoll.
+    #[arg(long)]
+    threads: bool,
     /// Compare nothing: print what libc's epoll calls gave, natively or under the library. Edge-triggered are only items
     /// of pipes, eventfds and other files whose edges both must tell alike; there are no timers, no terminals, no fork.
     #[arg(long)]
@@ -154,6 +159,12 @@ fn main() -> ExitCode {
     }
     compare::PROMPTLY.store(arguments.promptly || arguments.order, Ordering::Relaxed);
     compare::ORDERLY.store(arguments.order, Ordering::Relaxed);
+    if arguments.threads {
+        return prepare().and_then(|()| threaded(&arguments)).unwrap_or_else(|error| {
+            eprintln!("uepoll-difftest: {error}");
+            ExitCode::from(2)
+        });
+    }
     let mut tally = Tally::default();
     match prepare().and_then(|()| all(&arguments, &wishes, &mut tally)) {
         Ok(()) => {}
@@ -186,6 +197,29 @@ fn traces(arguments: &Arguments, wishes: &Wishes) -> Result<ExitCode, String> {
         print(&generate::script(seed, arguments.ops, wishes), seed)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs of several threads.
+fn threaded(arguments: &Arguments) -> Result<ExitCode, String> {
+    let start = Instant::now();
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let (mut amounts, mut differences) = (Amounts::default(), 0);
+    for seed in (arguments.seed..).take(arguments.scripts as usize) {
+        if start.elapsed() >= limit || (differences > 0 && !arguments.keep_going) {
+            break;
+        }
+        RUNNING.store(seed, Ordering::Relaxed);
+        sys::alarm(LIMIT, hung);
+        let faults = threads::run(seed, &mut amounts).map_err(|error| format!("errno {error}"))?;
+        sys::alarm(0, hung);
+        faults.iter().for_each(|fault| println!("seed {seed}: {fault}"));
+        differences += u64::from(!faults.is_empty());
+    }
+    let Amounts { runs, writes, threads } = amounts;
+    println!(
+        "{runs} runs, {threads} threads, {writes} writes, {differences} runs with a difference"
+    );
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares traces of this program, native and preloaded.
