@@ -177,6 +177,28 @@ static inline void fill(int fd)
     while (sent > 0);
 }
 
+/*
+ * A system call that no library sees: up to three arguments, the result or minus the error. ENOSYS on machines that
+ * this does not know.
+ */
+static inline long inline_call(long number, long a, long b, long c)
+{
+#if defined(__x86_64__)
+    long result;
+
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c, x8 __asm__("x8") = number;
+
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x8) : "memory");
+    return x0;
+#else
+    (void)number, (void)a, (void)b, (void)c;
+    return -ENOSYS;
+#endif
+}
+
 /* Bad arguments that the compiler knows nothing of, so that it does not warn of them. */
 static inline void *address_of(uintptr_t value)
 {
@@ -248,6 +270,32 @@ static inline int wait_fd(int epfd, int timeout_ms)
 
 /* No event may come. */
 #define expect_quiet(epfd, ...) is_mask(wait_mask((epfd), QUIET_MS), 0, __VA_ARGS__)
+
+/* --- a crowd of idle descriptors --- */
+
+/* Pipes that nothing is written to. */
+static inline void add_crowd(int epfd, int (*pipes)[2], int count)
+{
+    for (int i = 0; i < count; i++) {
+        pipe_pair(pipes[i]);
+        watch(epfd, pipes[i][0], EPOLLIN);
+    }
+}
+
+/* Waits in the instance so often, each time for an event of another item, that all others count as idle. */
+static inline void let_idle(int epfd)
+{
+    int bell = make_eventfd(0);
+
+    watch(epfd, bell, EPOLLIN);
+    for (int i = 0; i < 1500; i++) {
+        put(bell);
+        require(wait_fd(epfd, SOON_MS) == bell);
+        take(bell);
+    }
+    unwatch(epfd, bell);
+    must(close(bell));
+}
 
 /* --- threads --- */
 

@@ -1,9 +1,10 @@
 //! What is delivered: the one place that decides it. Hits of a look become entries of the ready list, and these events.
 
-use crate::backend::Hit;
+use crate::backend::{Hit, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::fdtable::FdTable;
+use crate::files::Kind;
 use crate::instance::{Inner, Instance};
 use crate::interest::Place;
 
@@ -39,7 +40,7 @@ impl Inner {
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {
-                item.trigger.rearm(signs);
+                item.trigger.rearm(signs, item.kind);
                 self.rewatch(engine.table, key.index);
             }
         }
@@ -126,11 +127,16 @@ impl Inner {
         if item.trigger.news(levels).is_some() {
             // Something woke a file that was ready already: in a nested instance that counts.
             let grew = match (&mut item.backlog, hit.backlog) {
-                (Some(then), Some(now)) => item.nested && now.queued != 0 && then.grew(now),
+                (Some(then), Some(now)) => item.nested && !now.is_empty() && then.grew(now),
                 _ => false,
             };
             let stirred = item.nested && (grew || !risen.is_empty());
-            item.backlog = hit.backlog;
+            item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
+                // What comes between the look and the question is in the report all the same: nobody has read yet.
+                poll::arrivals(item.via)
+            } else {
+                hit.backlog
+            };
             item.racing = hit.racing;
             if stirred || !self.interest.is_ready(index) {
                 self.stirs += 1;
@@ -146,7 +152,6 @@ impl Inner {
     }
 
     fn reported(&mut self, table: &FdTable, index: u32, levels: Events) {
-        let key = self.interest.key(index);
         let Some(item) = self.interest.get_mut(index) else { return };
         let before = item.trigger;
         item.trigger.reported(levels);
@@ -155,10 +160,7 @@ impl Inner {
             self.interest.push_ready(index);
             return;
         }
-        if item.trigger.doubt(item.kind).is_some() && !item.doubted {
-            item.doubted = true;
-            self.doubts.push(key);
-        }
+        self.doubt(index);
         self.rewatch(table, index);
     }
 }

@@ -112,31 +112,33 @@ impl Trigger {
         }
     }
 
-    /// Takes what the program's own calls have shown.
-    pub fn rearm(&mut self, signs: Signs) {
+    /// Takes what the program's own calls have shown of a file of this kind.
+    pub fn rearm(&mut self, signs: Signs, kind: Kind) {
         let State::Edge { armed, .. } = &mut self.state else { return };
         let mut again = Events::empty();
-        // After RDHUP nothing more can come: IN is high for good, and a short read says nothing.
-        if signs.drained && (self.deaf || armed.contains(Events::RDHUP)) {
+        // After RDHUP IN is high for good, and a short read says nothing.
+        if signs.contains(Signs::DRAINED) && armed.contains(Events::RDHUP) {
             again |= Events::READ;
         }
-        if signs.filled {
+        if signs.contains(Signs::FILLED) {
             again |= Events::WRITE;
         }
         // A wake-up for input is one for who asked for input, and then tells all that is high, be it only OUT because the
         // input was read already.
-        if signs.woken_in && self.wanted.intersects(Events::READ) {
+        if signs.contains(Signs::WOKEN_IN) && self.wanted.intersects(kind.wakes_for_input()) {
             again |= self.wanted - Events::ALWAYS;
         }
-        if signs.woken_out && self.wanted.intersects(Events::WRITE) {
+        if signs.contains(Signs::WOKEN_OUT) && self.wanted.intersects(kind.wakes_for_room()) {
             again |= self.wanted - Events::ALWAYS;
         }
-        // A wake-up of everybody, for whatever there is: by both, or by an error that was not reported.
-        if signs.woken_in && signs.woken_out || signs.failed && armed.contains(Events::ERR) {
+        // An error that was not reported had woken everybody when it came.
+        if signs.contains(Signs::WOKEN)
+            || signs.contains(Signs::FAILED) && armed.contains(Events::ERR)
+        {
             again = Events::REPORTS;
         }
         // The call that was told of an error took it away: the next one is new.
-        if signs.failed {
+        if signs.contains(Signs::FAILED) {
             again |= Events::ERR;
         }
         *armed |= again & rising(self.wanted);
@@ -144,7 +146,10 @@ impl Trigger {
 
     /// The file's queue was seen to grow, or to be empty: the next look at IN is news.
     pub fn rearm_input(&mut self) {
-        self.rearm(Signs { drained: true, ..Signs::default() });
+        let State::Edge { armed, .. } = &mut self.state else { return };
+        if self.deaf || armed.contains(Events::RDHUP) {
+            *armed |= Events::READ & rising(self.wanted);
+        }
     }
 
     /// Whether the item has to be asked about, and why.
@@ -156,16 +161,18 @@ impl Trigger {
             return None;
         }
         if !armed.contains(Events::ALWAYS) {
-            // A connection that both sides have ended stays so.
+            // A connection that both sides have ended stays so; what woke somebody is still to be told.
             let over = matches!(kind, Kind::Tcp | Kind::UnixStream)
                 && !self.deaf
-                && !armed.contains(Events::RDHUP)
-                && !armed.contains(Events::HUP);
+                && !armed.intersects(Events::RDHUP | Events::HUP)
+                && !armed.intersects(self.wanted - Events::ALWAYS);
             return (!over).then_some(Doubt::Unmaskable);
         }
         let input = self.wanted & (Events::IN | Events::RDNORM);
         let more_may_come = self.deaf || armed.contains(Events::RDHUP);
-        let unread = !(input - armed).is_empty() && more_may_come;
+        // An urgent byte that was reported stays until the program has read past it, and another one may follow.
+        let urgent = kind == Kind::Tcp && !(rising(self.wanted) & Events::PRI - armed).is_empty();
+        let unread = (urgent || !(input - armed).is_empty()) && more_may_come;
         unread.then_some(Doubt::Unread)
     }
 
@@ -174,16 +181,10 @@ impl Trigger {
         self.deaf = true;
     }
 
-    /// Whether it was asked to report input.
+    /// Whether it was asked to report any of these.
     #[must_use]
-    pub fn wants_input(&self) -> bool {
-        self.wanted.intersects(Events::IN | Events::RDNORM)
-    }
-
-    /// Whether it was asked to report room for output.
-    #[must_use]
-    pub fn wants_room(&self) -> bool {
-        self.wanted.intersects(Events::OUT | Events::WRNORM)
+    pub fn wants(&self, events: Events) -> bool {
+        self.wanted.intersects(events)
     }
 
     /// Whether input is news when poll reports it.
@@ -217,26 +218,59 @@ fn rising(wanted: Events) -> Events {
     wanted | Events::ALWAYS | Events::RDHUP | urgent
 }
 
-/// A file's queue as it was when its input was reported: what had come by then, and what the program has read of it.
+/// How far a file's input had come when it was last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// What the file counted.
-    pub queued: u32,
-    /// What the hooks had counted of the program's reads, modulo 2^32.
-    pub consumed: u32,
+pub enum Backlog {
+    /// What waited to be read.
+    Queue {
+        /// What the file counted.
+        queued: u32,
+        /// What the hooks had counted of the program's reads, modulo 2^32.
+        consumed: u32,
+    },
+    /// All that ever came, modulo 2^32: of a TCP connection with an urgent byte, which hides what is queued behind it.
+    Arrivals(u32),
+    /// The signals that wait for the thread, as bits.
+    Pending(u64),
 }
 
 impl Backlog {
+    /// Whether the program has read more than `self` counted, given what it has read by now.
+    #[must_use]
+    pub fn is_exceeded(self, by_now: u32) -> bool {
+        match self {
+            Self::Queue { queued, consumed } => by_now.wrapping_sub(consumed) > queued,
+            Self::Arrivals(_) | Self::Pending(_) => false,
+        }
+    }
+
+    /// Whether the file counts nothing.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        matches!(self, Self::Queue { queued: 0, .. } | Self::Pending(0))
+    }
+
     /// Whether something came after `self` was taken, given the file's state `now`. An empty file counts as such: its
     /// input was seen low. Where more went than the program's visible reads took, somebody else reads it too: the
     /// count starts again from `now`.
     pub fn grew(&mut self, now: Self) -> bool {
-        let read = now.consumed.wrapping_sub(self.consumed);
-        let came = u64::from(now.queued) + u64::from(read);
-        if now.queued == 0 || came > u64::from(self.queued) {
+        let (then, queued, read) = match (*self, now) {
+            (Self::Queue { queued: then, consumed }, Self::Queue { queued, consumed: by_now }) => {
+                (then, queued, by_now.wrapping_sub(consumed))
+            }
+            (then, now) => {
+                *self = now;
+                return match (then, now) {
+                    (Self::Pending(then), Self::Pending(now)) => now & !then != 0,
+                    _ => then != now,
+                };
+            }
+        };
+        let came = u64::from(queued) + u64::from(read);
+        if queued == 0 || came > u64::from(then) {
             return true;
         }
-        if came < u64::from(self.queued) {
+        if came < u64::from(then) {
             *self = now;
         }
         false
@@ -246,13 +280,6 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NONE: Signs =
-        Signs { drained: false, filled: false, woken_in: false, woken_out: false, failed: false };
-    const DRAINED: Signs = Signs { drained: true, ..NONE };
-    const FILLED: Signs = Signs { filled: true, ..NONE };
-    const WOKEN: Signs = Signs { woken_in: true, ..NONE };
-    const FAILED: Signs = Signs { failed: true, ..NONE };
 
     fn edge(events: Events) -> Trigger {
         Trigger::new(events | Events::ET)
@@ -304,13 +331,13 @@ mod tests {
     fn signs_arm_what_they_prove() {
         let mut item = edge(Events::IN | Events::OUT);
         item.reported(Events::IN | Events::OUT);
-        item.rearm(FILLED);
+        item.rearm(Signs::FILLED, Kind::Tcp);
         assert_eq!(item.watch().unwrap() & (Events::IN | Events::OUT), Events::OUT);
         item.reported(Events::IN | Events::OUT);
-        item.rearm(DRAINED);
+        item.rearm(Signs::DRAINED, Kind::Tcp);
         assert_eq!(item.watch().unwrap() & (Events::IN | Events::OUT), Events::IN);
         item.reported(Events::IN | Events::OUT);
-        item.rearm(WOKEN);
+        item.rearm(Signs::WOKEN_IN, Kind::Tcp);
         assert_eq!(
             item.news(Events::OUT),
             Some(Events::OUT),
@@ -325,7 +352,7 @@ mod tests {
         let end = Events::IN | Events::RDHUP;
         assert_eq!(item.news(end), Some(Events::IN), "RDHUP wakes although it was not asked for");
         item.reported(end);
-        item.rearm(DRAINED);
+        item.rearm(Signs::DRAINED, Kind::Tcp);
         assert_eq!(item.news(end), None, "a read of 0 does not start it again");
         assert_eq!(item.doubt(Kind::Tcp), None);
     }
@@ -346,10 +373,10 @@ mod tests {
     fn an_error_that_came_and_went_is_told_by_what_is_left() {
         let mut item = edge(Events::IN);
         item.reported(Events::IN);
-        item.rearm(FAILED);
+        item.rearm(Signs::FAILED, Kind::Tcp);
         assert_eq!(item.news(Events::IN), Some(Events::IN));
         item.reported(Events::IN | Events::ERR);
-        item.rearm(FAILED);
+        item.rearm(Signs::FAILED, Kind::Tcp);
         assert_eq!(item.news(Events::IN), None, "it was told");
         assert_eq!(item.news(Events::ERR), Some(Events::ERR), "and another one is news");
     }
@@ -361,7 +388,7 @@ mod tests {
             item.reported(Events::IN);
             assert!(item.is_fired());
             assert_eq!(item.news(Events::IN | Events::HUP | Events::ERR), None);
-            item.rearm(DRAINED);
+            item.rearm(Signs::DRAINED, Kind::Tcp);
             assert_eq!(item.watch(), None);
         }
     }
@@ -381,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_backlog_grows_by_what_came() {
-        let at = |queued, consumed| Backlog { queued, consumed };
+        let at = |queued, consumed| Backlog::Queue { queued, consumed };
         assert!(!at(10, 0).grew(at(10, 0)));
         assert!(at(10, 0).grew(at(11, 0)));
         assert!(!at(10, 0).grew(at(6, 4)), "only read");
@@ -392,5 +419,11 @@ mod tests {
         assert!(!shared.grew(at(5, 0)), "somebody else read");
         assert_eq!(shared, at(5, 0));
         assert!(shared.grew(at(6, 0)));
+        let mut urgent = Backlog::Arrivals(u32::MAX);
+        assert!(!urgent.grew(Backlog::Arrivals(u32::MAX)));
+        assert!(urgent.grew(Backlog::Arrivals(0)));
+        let mut signals = Backlog::Pending(0b11);
+        assert!(!signals.grew(Backlog::Pending(0b01)));
+        assert!(signals.grew(Backlog::Pending(0b10)), "gone, and come again");
     }
 }

@@ -11,7 +11,7 @@ use crate::backend::poll::PollSet;
 use crate::backend::{Set, Sleep};
 use crate::deliver::Sink;
 use crate::evidence;
-use crate::fdtable::{FdTable, Flags, Holder, Sign};
+use crate::fdtable::{FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
 use crate::sleeper::{SleeperId, Sleepers};
@@ -265,7 +265,7 @@ impl Engine {
             return Ok(());
         }
         let slot = entry.slot_of_epoll();
-        let old = self.table.close(fd);
+        let (old, heir) = self.table.close(fd);
         let watcher = entry.watcher.swap(0, Ordering::SeqCst);
         if let Some(instance) = slot.and_then(|slot| self.instance_in(slot))
             && instance.numbers.fetch_sub(1, Ordering::SeqCst) == 1
@@ -286,6 +286,10 @@ impl Engine {
             self.sleepers.eject_all();
         } else if let Some(instance) = holder.as_slot().and_then(|slot| self.instance_in(slot)) {
             instance.notices.push(self.table, fd);
+            // What was noticed of the file and not yet taken is the heir's now.
+            if let Some(heir) = heir {
+                instance.notices.push(self.table, heir);
+            }
             if old.is(Flags::HELD) {
                 if let Some(leader) = instance.leader() {
                     self.sleepers.eject(leader);
@@ -317,8 +321,8 @@ impl Engine {
     }
 
     /// A read, write or the like of the program has shown something of a descriptor.
-    pub fn sign(&self, fd: RawFd, sign: Sign) {
-        evidence::notice(self, fd, sign);
+    pub fn sign(&self, fd: RawFd, signs: Signs) {
+        evidence::notice(self, fd, signs);
     }
 
     /// The program wrote to the other end of a watched descriptor, or to it itself.

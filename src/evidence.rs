@@ -7,10 +7,10 @@
 use std::os::fd::RawFd;
 
 use crate::backend::{Hit, Key, poll};
-use crate::edge::{Backlog, Doubt};
+use crate::edge::Doubt;
 use crate::engine::Engine;
 use crate::events::Events;
-use crate::fdtable::{FdTable, Flags, Holder, Sign, Signs};
+use crate::fdtable::{FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
 use crate::interest::{Item, Place};
@@ -105,6 +105,8 @@ impl Inner {
                     self.shards.drop_item(engine, watcher, key);
                 }
                 self.rewatch(table, index);
+                // Those of before are before the next report; later they would look new.
+                self.apply_signs(table, index);
             }
             None => self.remove(engine, slot, index),
         }
@@ -115,13 +117,14 @@ impl Inner {
         let Some(home) = table.home(item.via) else { return };
         let now = home.look();
         let mut signs = now.since(std::mem::replace(&mut item.seen, now));
-        if signs.woken_in {
+        if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN) {
             self.turns += 1;
             item.turn = self.turns;
             self.in_turns = true;
-            self.stirs += u64::from(item.trigger.wants_input());
+            self.stirs += u64::from(item.trigger.wants(item.kind.wakes_for_input()));
         }
-        self.stirs += u64::from(signs.woken_out && item.trigger.wants_room());
+        let room = signs.intersects(Signs::WOKEN_OUT | Signs::WOKEN);
+        self.stirs += u64::from(room && item.trigger.wants(item.kind.wakes_for_room()));
         if !item.trigger.is_edge() {
             return;
         }
@@ -131,37 +134,59 @@ impl Inner {
         let input_armed = item.trigger.is_input_armed();
         // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
         // if all was read since, nothing newer is there that its level would not tell.
-        if signs.woken_in && std::mem::take(&mut item.racing) {
-            let now = poll::backlog(table, item.via, item.kind);
-            signs.woken_in = match (&mut item.backlog, now) {
+        if signs.contains(Signs::WOKEN_IN) && std::mem::take(&mut item.racing) {
+            let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
+            let woken = match (&mut item.backlog, now) {
                 _ if input_armed => false,
                 (Some(then), Some(now)) => then.grew(now),
                 _ => true,
             };
+            signs.set(Signs::WOKEN_IN, woken);
+        }
+        // More was taken than any look has seen: it came and went, and its wake-up stays.
+        if signs.contains(Signs::TOOK)
+            && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(home.consumed())))
+        {
+            signs |= Signs::WOKEN_IN;
         }
         // Only after a report: a program that reads what was empty already proves nothing.
-        if signs.drained && !input_armed {
+        if signs.contains(Signs::DRAINED) && !input_armed {
             item.trust = item.trust.saturating_add(1);
         }
-        if self.looked && (signs.drained || signs.filled) {
-            let key = Key { index, serial: item.serial() };
-            let Signs { drained, filled, .. } = signs;
-            self.late.push((key, Signs { drained, filled, ..Signs::default() }));
+        let ends = signs & (Signs::DRAINED | Signs::FILLED);
+        if self.looked && !ends.is_empty() {
+            self.late.push((Key { index, serial: item.serial() }, ends));
         }
         let before = item.trigger;
-        item.trigger.rearm(signs);
+        item.trigger.rearm(signs, item.kind);
         if item.trigger != before {
             self.rewatch(table, index);
+            self.doubt(index);
         }
     }
 
-    /// A nested instance was looked at: that it stirred since the last look is an edge.
+    /// Sees that an item that neither poll nor the hooks can speak for is asked about.
+    pub fn doubt(&mut self, index: u32) {
+        let key = self.interest.key(index);
+        if let Some(item) = self.interest.get_mut(index)
+            && item.trigger.doubt(item.kind).is_some()
+            && !std::mem::replace(&mut item.doubted, true)
+        {
+            self.doubts.push(key);
+        }
+    }
+
+    /// A nested instance was looked at: that it stirred since the last look is an edge, here and, as wake-ups go up to
+    /// the top, for whoever this one is nested in: between the two edge-triggered ends of a chain may be levels.
     pub fn child_seen(&mut self, key: Key, stirs: u64) {
         let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
         if std::mem::replace(&mut child.stirs, stirs) != stirs
             && let Some(item) = self.interest.by_key(key)
         {
             item.trigger.rearm_input();
+            self.stirs += u64::from(
+                item.trigger.wants(Events::IN | Events::RDNORM) && !item.trigger.is_fired(),
+            );
         }
     }
 
@@ -194,15 +219,22 @@ impl Inner {
             // The hooks see each write to it.
             Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
             Some(Doubt::Unread) => {
-                let now = poll::backlog(table, item.via, item.kind);
+                let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
                 let is_low = || {
                     let input = (Events::IN | Events::RDNORM).to_poll();
                     sys::levels_now(item.via, input) & input == 0
                 };
                 let news = match (now, &mut item.backlog) {
                     // Empty by its own count: mostly, but bytes behind an urgent one are not counted.
-                    (Some(Backlog { queued: 0, .. }) | None, _) => is_low(),
-                    (Some(now), Some(then)) => then.grew(now),
+                    (None, _) => is_low(),
+                    (Some(now), _) if now.is_empty() => is_low(),
+                    (Some(now), Some(then)) => {
+                        let grew = then.grew(now);
+                        if grew {
+                            item.trigger.rearm(Signs::WOKEN_IN, item.kind);
+                        }
+                        grew
+                    }
                     // It was trusted to be read to the end, and was not: what came since its report cannot be known.
                     (Some(now), None) => {
                         item.backlog = Some(now);
@@ -218,9 +250,9 @@ impl Inner {
             Some(Doubt::Unmaskable) => {
                 let whole = item.trigger.whole();
                 let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
-                let backlog = poll::backlog(table, item.via, item.kind);
+                let backlog = poll::backlog_as(item.backlog, table, item.via, item.kind);
                 if let (Some(then), Some(now)) = (&mut item.backlog, backlog)
-                    && now.queued != 0
+                    && !now.is_empty()
                     && then.grew(now)
                 {
                     item.trigger.rearm_input();
@@ -251,11 +283,11 @@ fn is_crowded(table: &FdTable, item: &Item) -> bool {
 pub fn written(engine: &Engine, fd: RawFd) {
     let word = engine.table.word(fd);
     if word.is(Flags::EVIDENCE) {
-        return notice(engine, fd, Sign::WokenIn);
+        return notice(engine, fd, Signs::WOKEN_IN);
     }
     let home = engine.table.home_number(fd);
     let Some(entry) = engine.table.get(home) else { return };
-    entry.add_sign(Sign::WokenIn);
+    entry.add_signs(Signs::WOKEN_IN);
     if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
         // Its leader is not woken: the level does that.
         instance.notices.push(engine.table, home);
@@ -264,10 +296,10 @@ pub fn written(engine: &Engine, fd: RawFd) {
 }
 
 /// What a hook tells of a descriptor that an edge-triggered item watches.
-pub fn notice(engine: &Engine, fd: RawFd, sign: Sign) {
+pub fn notice(engine: &Engine, fd: RawFd, signs: Signs) {
     let home = engine.table.home_number(fd);
     let Some(entry) = engine.table.get(home) else { return };
-    entry.add_sign(sign);
+    entry.add_signs(signs);
     let holder = engine.table.word(fd).holder();
     match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
         Some(instance) => {

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::files::Kind;
-pub use crate::sign::{Evidence, Sign, Signs};
+pub use crate::sign::{Evidence, Signs};
 use crate::word::FILE_SHIFT;
 pub use crate::word::{FileId, Flags, Holder, Word};
 
@@ -77,13 +77,10 @@ impl Entry {
         Evidence(self.evidence.fetch_and(!Evidence::FRESH, Ordering::SeqCst) & Evidence::COUNTS)
     }
 
-    /// Counts one sign, if somebody has looked since the last of its kind.
-    pub fn add_sign(&self, sign: Sign) {
-        let fresh = 1 << (Evidence::SIGNS * Evidence::BITS + sign as u32);
-        let shift = sign as u32 * Evidence::BITS;
+    /// Counts signs, each if somebody has looked since the last of its kind.
+    pub fn add_signs(&self, signs: Signs) {
         let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
-            let count = (old >> shift).wrapping_add(1) & Evidence::COUNT;
-            (old & fresh == 0).then_some(old & !(Evidence::COUNT << shift) | count << shift | fresh)
+            Evidence(old).count(signs).map(|new| new.0)
         });
     }
 
@@ -191,7 +188,7 @@ impl FdTable {
         self.get(fd).map_or(Word::EMPTY, Entry::word)
     }
 
-    /// An identity that no file had before (35 bits: two in the same item's life would take 3.4e10 files).
+    /// An identity that no file had before (34 bits: two in the same item's life would take 1.7e10 files).
     pub fn new_file(&self) -> FileId {
         let next = self.files.fetch_add(1, Ordering::Relaxed) + 1;
         FileId(next & ((1 << (64 - FILE_SHIFT)) - 1))
@@ -310,19 +307,38 @@ impl FdTable {
     }
 
     /// The number is being closed, or was: forgets what was known of it, and gives it back. Where it has duplicates,
-    /// they inherit what is known of the file.
-    pub fn close(&self, fd: RawFd) -> Word {
-        let Some(entry) = self.get(fd) else { return Word::EMPTY };
+    /// they inherit what is known of the file; one of them is given back, too.
+    pub fn close(&self, fd: RawFd) -> (Word, Option<RawFd>) {
+        let Some(entry) = self.get(fd) else { return (Word::EMPTY, None) };
         let word = entry.word();
-        if word.is(Flags::DUPED) {
-            self.bequeath(fd, entry, word.file());
+        let heir = if word.is(Flags::DUPED) { self.bequeath(fd, entry, word.file()) } else { None };
+        if heir.is_none() {
+            self.part(fd, entry, word);
         }
-        entry.clear()
+        (entry.clear(), heir)
     }
 
-    fn bequeath(&self, fd: RawFd, entry: &Entry, file: FileId) {
+    /// The last number of one end is closed: the other end must not take the number's next file for it.
+    fn part(&self, fd: RawFd, entry: &Entry, word: Word) {
+        let Some(peer) = entry.peer().filter(|_| word.is(Flags::PEERED)) else { return };
+        let forget = |other: RawFd| {
+            if let Some(other) = self.get(other).filter(|other| other.word().is(Flags::PEERED)) {
+                let mine = fd as u32 + 1;
+                let _ =
+                    other.relation.compare_exchange(mine, 0, Ordering::SeqCst, Ordering::SeqCst);
+            }
+        };
+        if self.word(peer).is(Flags::DUPED) {
+            (0..self.high()).for_each(forget);
+        } else {
+            forget(peer);
+        }
+    }
+
+    /// Gives what is known of a file with duplicates to one of them. `None`: there is none any more.
+    fn bequeath(&self, fd: RawFd, entry: &Entry, file: FileId) -> Option<RawFd> {
         let duplicates = || (0..self.high()).filter(|&n| n != fd && self.word(n).file() == file);
-        let Some(heir) = duplicates().next() else { return };
+        let heir = duplicates().next()?;
         if self.home_number(fd) == fd
             && let Some(to) = self.get(heir)
         {
@@ -348,6 +364,14 @@ impl FdTable {
                 );
             }
         }
+        Some(heir)
+    }
+
+    /// Whether another number is the same open file.
+    pub fn has_duplicate(&self, fd: RawFd) -> bool {
+        let word = self.word(fd);
+        let same = |other| other != fd && self.word(other).file() == word.file();
+        word.is(Flags::DUPED) && (0..self.high()).any(same)
     }
 
     /// Whether any number was ever duplicated.
@@ -394,11 +418,11 @@ mod tests {
             .with(Flags::WATCHED | Flags::EVIDENCE)
             .with_kind(Kind::Other)
             .with_holder(Holder::slot(41))
-            .with_file(FileId(0x7_ffff_ffff));
+            .with_file(FileId(0x3_ffff_ffff));
         assert_eq!(word.flags(), Flags::WATCHED | Flags::EVIDENCE);
         assert_eq!(word.kind(), Kind::Other);
         assert_eq!(word.holder().as_slot(), Some(41));
-        assert_eq!(word.file(), FileId(0x7_ffff_ffff));
+        assert_eq!(word.file(), FileId(0x3_ffff_ffff));
         let word = word.with_holder(Holder::SEVERAL).without(Flags::WATCHED);
         assert_eq!(word.holder().as_slot(), None);
         assert_eq!(word.kind(), Kind::Other);
@@ -410,12 +434,12 @@ mod tests {
         let entry = entry();
         let start = entry.look();
         for _ in 0..(1u32 << Evidence::BITS) {
-            entry.add_sign(Sign::Drained);
+            entry.add_signs(Signs::DRAINED);
         }
-        entry.add_sign(Sign::WokenOut);
+        entry.add_signs(Signs::WOKEN_OUT);
         entry.enqueue();
         let signs = entry.look().since(start);
-        assert_eq!(signs, Signs { drained: true, woken_out: true, ..Signs::default() });
+        assert_eq!(signs, Signs::DRAINED | Signs::WOKEN_OUT);
     }
 
     #[test]
@@ -423,10 +447,10 @@ mod tests {
         let entry = entry();
         let start = entry.look();
         for _ in 0..(1u32 << Evidence::BITS) {
-            entry.add_sign(Sign::Drained);
+            entry.add_signs(Signs::DRAINED);
             entry.look();
         }
-        assert_eq!(entry.look().since(start), Signs::default(), "all the way round");
+        assert_eq!(entry.look().since(start), Signs::empty(), "all the way round");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use syscalls::Errno;
 
+use crate::events::Events;
 use crate::sys::{self, Result};
 
 /// A kind of file: which of the program's calls are evidence, and what the file counts by itself.
@@ -89,6 +90,22 @@ impl Kind {
         matches!(self, Self::Eventfd | Self::EventfdSemaphore)
     }
 
+    /// The bits that its wake-ups for input are for: who asked for none of them is not woken.
+    pub fn wakes_for_input(self) -> Events {
+        match self {
+            Self::Eventfd | Self::EventfdSemaphore | Self::Timerfd | Self::Epoll => Events::IN,
+            _ => Events::READ,
+        }
+    }
+
+    /// The bits that its wake-ups for room are for.
+    pub fn wakes_for_room(self) -> Events {
+        match self {
+            Self::Eventfd | Self::EventfdSemaphore | Self::Tty => Events::OUT,
+            _ => Events::WRITE,
+        }
+    }
+
     /// The kind of a socket made with this family and type.
     pub fn of_socket(family: i32, socket_type: i32) -> Self {
         let socket_type = socket_type & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
@@ -117,7 +134,6 @@ pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
         Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted | Kind::Tty => {
             sys::bytes_readable(fd).ok()
         }
-        Kind::Signalfd => Some(sys::pending_signals().count_ones()),
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_backlog(fd).ok(),
         Kind::Eventfd => eventfd_count(fd),

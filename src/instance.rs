@@ -265,6 +265,8 @@ impl Inner {
         item.data = event.data;
         item.trigger = Trigger::new(event.events);
         item.backlog = None;
+        // What the new mask asks for has not risen by being asked for.
+        item.levels = Events::all();
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }

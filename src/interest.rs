@@ -119,7 +119,7 @@ impl Item {
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let whole = self.trigger.whole();
-        let edge = self.wants_evidence() && self.trigger.wants_input();
+        let edge = self.wants_evidence() && self.trigger.wants(Events::IN | Events::RDNORM);
         let backlog = edge && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
     }

@@ -26,13 +26,15 @@ bitflags! {
         const PEERED = 1 << 7;
         /// The program shut its reading side: RDHUP is no sign of the other side's end.
         const DEAF = 1 << 8;
+        /// The program shut its writing side.
+        const MUTE = 1 << 9;
     }
 }
 
-const KIND_SHIFT: u32 = 9;
-const HOLDER_SHIFT: u32 = 13;
-pub(crate) const FILE_SHIFT: u32 = 29;
-const FLAGS_MASK: u64 = 0x1ff;
+const KIND_SHIFT: u32 = 10;
+const HOLDER_SHIFT: u32 = 14;
+pub(crate) const FILE_SHIFT: u32 = 30;
+const FLAGS_MASK: u64 = 0x3ff;
 const HOLDER_MASK: u64 = 0xffff;
 
 /// The slot of the one instance that watches a number.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, timespec};
 use uepoll::backend::Sleep;
-use uepoll::fdtable::Sign;
+use uepoll::fdtable::Signs;
 use uepoll::{Engine, Errno, Event, Events, FdTable};
 
 /// An engine of its own for each test: they share the process' descriptors, but each knows only its own.
@@ -79,7 +79,7 @@ fn an_edge_is_reported_once_and_growth_is_the_next() {
     assert_eq!(wait(engine, epfd, 8, 5000), Ok(vec![IN]));
     let mut writer = slept.join().unwrap();
     reader.read_exact(&mut [0; 5]).unwrap();
-    engine.sign(reader.as_raw_fd(), Sign::Drained);
+    engine.sign(reader.as_raw_fd(), Signs::DRAINED);
     assert_eq!(wait(engine, epfd, 8, 0), Ok(vec![]));
     writer.write_all(b"f").unwrap();
     assert_eq!(wait(engine, epfd, 8, 0), Ok(vec![IN]));

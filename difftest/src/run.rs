@@ -195,6 +195,8 @@ impl Run<'_> {
             Target::None => Some(both(-1)),
         };
         let Some(target) = target else { return Ok(()) };
+        let kind = self.world.by_number(target.ours).map(|file| file.kind);
+        let mask = within_limits(kind, mask);
         let data = step as u64 | if mask.is_once() { ONCE } else { 0 };
         self.statistics.controls += 1;
         let [ours, kernel] = twin.ctl(action, target, mask, data);
@@ -353,6 +355,19 @@ fn overslept() -> Difference {
 fn parse_event(line: &str) -> Option<(u64, Mask)> {
     let (data, mask) = line.split_once(' ')?;
     Some((data.parse().ok()?, Mask(mask.parse().ok()?)))
+}
+
+/// A mask without what docs/limits.md says that poll(2) sees otherwise. It calls a terminal writable when there is room,
+/// the kernel's epoll when it next wakes a writer; and an instance wakes for IN, not for RDNORM. `None` is an instance.
+fn within_limits(kind: Option<Kind>, mask: Mask) -> Mask {
+    const ROOM: u32 = (libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND) as u32;
+    const IN: u32 = libc::POLLIN as u32;
+    const RDNORM: u32 = libc::POLLRDNORM as u32;
+    match kind {
+        Some(Kind::Pty) => Mask(mask.0 & !ROOM),
+        None if mask.0 & IN == 0 => Mask(mask.0 & !RDNORM),
+        _ => mask,
+    }
 }
 
 impl Drop for Run<'_> {

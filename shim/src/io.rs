@@ -7,7 +7,7 @@ use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t,
     timespec,
 };
-use uepoll::fdtable::{Flags, Sign, Word};
+use uepoll::fdtable::{Flags, Signs, Word};
 use uepoll::files::{self, Kind};
 
 use crate::hook::{hooks, real};
@@ -223,17 +223,16 @@ fn total(parts: *const iovec, count: usize) -> usize {
     (0..count).map(|index| unsafe { parts.add(index).read_unaligned() }.iov_len).sum()
 }
 
-fn sign(fd: c_int, sign: Sign) {
+fn sign(fd: c_int, signs: Signs) {
     if let Some(engine) = engine() {
-        engine.sign(fd, sign);
+        engine.sign(fd, signs);
     }
 }
 
 /// The file has woken all who wait for it, for whatever there is.
 pub fn woken(fd: c_int) {
     if TABLE.word(fd).is(Flags::EVIDENCE) {
-        sign(fd, Sign::WokenIn);
-        sign(fd, Sign::WokenOut);
+        sign(fd, Signs::WOKEN);
     }
 }
 
@@ -270,6 +269,42 @@ fn unsent(kind: Kind, writer: c_int) -> Option<u32> {
     }
 }
 
+/// Whether less stands in the way of a UNIX socket's writer than before, and little enough for the kernel to wake it.
+fn gives_room(kind: Kind, writer: c_int, before: u32) -> bool {
+    unsent(kind, writer).is_some_and(|now| now < before) && has_room(writer)
+}
+
+/// Whether the kernel calls a UNIX socket writable: its own memory is asked, not its peer's queue, as POLLOUT is.
+fn has_room(writer: c_int) -> bool {
+    let (Ok(unsent), Ok(limit)) =
+        (sys::bytes_unsent(writer), sys::socket_option(writer, libc::SO_SNDBUF))
+    else {
+        return false;
+    };
+    (u64::from(unsent) + 1) * 4 <= limit as u64
+}
+
+/// A number is about to be closed: what that does to those who poll the other end, beside what their levels show. A UNIX
+/// socket takes the messages with it that nobody has read, and their sender gets room; and it wakes an end that it has
+/// hung up on before.
+pub fn before_close(fd: c_int, word: Word) {
+    let kind = word.kind();
+    if word.is(Flags::PEERED)
+        && matches!(kind, Kind::UnixPackets | Kind::UnixStream)
+        && let Some(other) = TABLE.get(fd).and_then(|entry| entry.peer())
+        && TABLE.word(other).is(Flags::EVIDENCE)
+        && !TABLE.has_duplicate(fd)
+    {
+        if sys::levels_now(other, 0) & libc::POLLHUP != 0 && !crate::openers::is_datagram(fd) {
+            sign(other, Signs::WOKEN);
+        } else if kind == Kind::UnixPackets
+            && sys::bytes_unsent(other).is_ok_and(|unsent| unsent > 0)
+        {
+            sign(other, Signs::WOKEN_OUT);
+        }
+    }
+}
+
 /// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
 fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
     if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
@@ -278,13 +313,12 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
     let error = errno::get();
     // Room that the read made wakes the other end's writers: those of a pipe if it was full.
     if let Some((other, unsent_before)) = before.other
-        && result > 0
         && match word.kind() {
-            Kind::Pipe => unsent_before != 0,
-            kind => unsent(kind, other).is_some_and(|unsent| unsent < unsent_before),
+            Kind::Pipe => result > 0 && unsent_before != 0,
+            kind => gives_room(kind, other, unsent_before),
         }
     {
-        sign(other, Sign::WokenOut);
+        sign(other, Signs::WOKEN_OUT);
     }
     if !word.is(Flags::EVIDENCE) {
         return;
@@ -294,9 +328,9 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
         // An error other than EAGAIN takes nothing away.
         ..0 => {
             if error == libc::EAGAIN {
-                sign(fd, Sign::Drained);
+                sign(fd, Signs::DRAINED);
             } else if FROM_AFAR.contains(&error) {
-                sign(fd, Sign::Failed);
+                sign(fd, Signs::FAILED);
             }
         }
         // The end of a stream: IN stays high, and quiet.
@@ -306,21 +340,16 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
                 (Some(before), _) => {
                     before.saturating_sub(files::queued(fd, kind).unwrap_or(before))
                 }
-                (None, Kind::Signalfd) => {
-                    (result as usize / size_of::<libc::signalfd_siginfo>()) as u32
-                }
                 (None, _) => result as u32,
             };
             if let Some(home) = TABLE.home(fd) {
                 home.consume(took);
             }
             let short = kind.short_read_drains() && (result as usize) < len;
-            if short || kind.any_read_drains() {
-                sign(fd, Sign::Drained);
-            }
-            if kind.wakes_itself() {
-                sign(fd, Sign::WokenOut);
-            }
+            let mut signs = Signs::TOOK;
+            signs.set(Signs::DRAINED, short || kind.any_read_drains());
+            signs.set(Signs::WOKEN_OUT, kind.wakes_itself());
+            sign(fd, signs);
         }
     }
 }
@@ -346,7 +375,7 @@ fn write_ends(peer: Option<c_int>) {
 
 /// Errors that came to the file from elsewhere, and woke who waits for it; the call that is told of one takes it away.
 /// Others are the call's own fault.
-const FROM_AFAR: [c_int; 9] = [
+pub const FROM_AFAR: [c_int; 9] = [
     libc::ECONNREFUSED,
     libc::ECONNRESET,
     libc::ECONNABORTED,
@@ -357,6 +386,18 @@ const FROM_AFAR: [c_int; 9] = [
     libc::ETIMEDOUT,
     libc::EPROTO,
 ];
+
+/// Whether it was a UNIX message that was made already which could not be sent.
+fn is_refusal(fd: c_int, error: c_int) -> bool {
+    match error {
+        libc::EAGAIN | libc::ECONNREFUSED | libc::EPERM => true,
+        // Records without a connection are not even made; datagrams are, since Linux 6.14.
+        libc::ENOTCONN => crate::openers::is_datagram(fd),
+        // By the other side's shutdown, not by the own one.
+        libc::EPIPE => crate::openers::is_datagram(fd) && !TABLE.word(fd).is(Flags::MUTE),
+        _ => false,
+    }
+}
 
 /// What a write has shown. `result` may be -1, with errno set; `peer` is what [`write_begins`] gave.
 fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_int>) {
@@ -376,16 +417,22 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
     let short = refused || result >= 0 && (result as usize) < len;
     // An eventfd refuses what would overflow it, with room for less.
     if short && !(kind.wakes_itself() && is_writable(fd)) {
-        sign(fd, Sign::Filled);
+        sign(fd, Signs::FILLED);
     }
     if result > 0 && peer.is_none() && kind.wakes_itself() {
-        sign(fd, Sign::WokenIn);
+        sign(fd, Signs::WOKEN_IN);
     }
-    if result < 0 && FROM_AFAR.contains(&error) {
-        sign(fd, Sign::Failed);
+    let own = kind == Kind::UnixPackets && error == libc::ECONNREFUSED;
+    if result < 0 && FROM_AFAR.contains(&error) && !own {
+        sign(fd, Signs::FAILED);
     }
-    if result > 0 && kind.write_gives_room() {
-        sign(fd, Sign::WokenOut);
+    // A datagram that was refused had its memory already.
+    let given_back = match kind {
+        Kind::UnixPackets => result < 0 && is_refusal(fd, error) && has_room(fd),
+        _ => result > 0 && kind.write_gives_room(),
+    };
+    if given_back {
+        sign(fd, Signs::WOKEN_OUT);
     }
 }
 
@@ -438,6 +485,6 @@ pub fn after_accept(listener: c_int, fd: c_int) {
             home.consume(1);
         }
     } else if errno::get() == libc::EAGAIN {
-        sign(listener, Sign::Drained);
+        sign(listener, Signs::DRAINED);
     }
 }

@@ -45,12 +45,19 @@ hooks! {
         result
     }
 
-    /// connect(2): a fresh socket that reported its hang-up begins anew.
+    /// connect(2): a fresh socket that reported its hang-up begins anew, and one whose connection failed is told so and
+    /// begins anew, too.
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
-        let watched = TABLE.word(fd).is(Flags::EVIDENCE);
+        let word = TABLE.word(fd);
+        let watched = word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Tcp | Kind::UnixStream);
         let fresh = watched && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0;
         let result = real!(connect(fd, address, len));
-        if fresh && (result == 0 || crate::errno::get() == libc::EINPROGRESS) {
+        let error = crate::errno::get();
+        let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
+        let fails = watched
+            && result < 0
+            && (error == libc::EPIPE || crate::io::FROM_AFAR.contains(&error));
+        if begins || fails {
             crate::io::woken(fd);
         }
         result
@@ -66,9 +73,14 @@ hooks! {
             if how != libc::SHUT_WR && !matches!(kind, Kind::UnixStream | Kind::UnixPackets) {
                 TABLE.update_file(fd, |word| word.with(Flags::DEAF));
             }
+            if how != libc::SHUT_RD {
+                TABLE.update_file(fd, |word| word.with(Flags::MUTE));
+            }
             crate::io::woken(fd);
+            // Whoever sends datagrams to it learns it by sending.
             if let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer())
                 && TABLE.word(fd).is(Flags::PEERED)
+                && !is_datagram(fd)
             {
                 crate::io::woken(peer);
             }
@@ -116,6 +128,12 @@ hooks! {
         }
         result
     }
+}
+
+/// Whether a UNIX socket has no connection.
+pub fn is_datagram(fd: c_int) -> bool {
+    TABLE.word(fd).kind() == Kind::UnixPackets
+        && sys::socket_option(fd, libc::SO_TYPE).is_ok_and(|kind| kind == libc::SOCK_DGRAM)
 }
 
 /// A number was opened, as this kind of file.

@@ -154,9 +154,28 @@ pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
     let consumed = match kind {
         // Reading it sets it to 0.
         Kind::Eventfd => 0,
+        Kind::Signalfd => return Some(Backlog::Pending(sys::pending_signals())),
         _ => table.home(fd)?.consumed(),
     };
-    Some(Backlog { queued: files::queued(fd, kind)?, consumed })
+    Some(Backlog::Queue { queued: files::queued(fd, kind)?, consumed })
+}
+
+/// The same, in the way that it was counted before.
+pub fn backlog_as(
+    then: Option<Backlog>,
+    table: &FdTable,
+    fd: RawFd,
+    kind: Kind,
+) -> Option<Backlog> {
+    match then {
+        Some(Backlog::Arrivals(_)) => arrivals(fd),
+        _ => backlog(table, fd, kind),
+    }
+}
+
+/// What has come over a TCP connection.
+pub fn arrivals(fd: RawFd) -> Option<Backlog> {
+    sys::tcp_bytes_received(fd).ok().map(Backlog::Arrivals)
 }
 
 impl Set for PollSet {

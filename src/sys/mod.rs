@@ -216,15 +216,29 @@ pub fn receive_memory(fd: RawFd) -> Result<u32> {
     Ok(info[0])
 }
 
-/// Connections that wait to be accepted on a TCP listener (TCP_INFO's tcpi_unacked).
+/// Connections that wait to be accepted on a TCP listener (tcpi_unacked).
 ///
 /// # Errors
 /// EBADF, ENOTSOCK, ENOPROTOOPT.
 pub fn tcp_backlog(fd: RawFd) -> Result<u32> {
     const UNACKED: usize = 6; // word of struct tcp_info: after eight bytes and four words
-    let mut info = [0u32; 32];
+    Ok(tcp_info(fd)?[UNACKED])
+}
+
+/// Bytes that ever came over a TCP connection (tcpi_bytes_received), modulo 2^32; the urgent ones too.
+///
+/// # Errors
+/// EBADF, ENOTSOCK, ENOPROTOOPT.
+pub fn tcp_bytes_received(fd: RawFd) -> Result<u32> {
+    const BYTES_RECEIVED: usize = 32; // after eight bytes, 24 words and three long ones
+    Ok(tcp_info(fd)?[BYTES_RECEIVED])
+}
+
+/// The beginning of struct tcp_info (TCP_INFO), as words.
+fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
+    let mut info = [0u32; 34];
     let mut len = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: 32 writable words, and their length.
+    // SAFETY: 34 writable words, and their length.
     unsafe {
         syscall!(
             Sysno::getsockopt,
@@ -235,7 +249,7 @@ pub fn tcp_backlog(fd: RawFd) -> Result<u32> {
             &raw mut len
         )?
     };
-    Ok(info[UNACKED])
+    Ok(info)
 }
 
 /// Sleeps until `word` is no longer `value`, or somebody wakes it, or for no reason.
