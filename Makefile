@@ -6,6 +6,8 @@ DESTDIR ?=
 CMD ?=
 # How long `make difftest` compares the library with the kernel.
 DIFFTEST_SECONDS ?= 60
+# How long `make soak` does.
+SOAK_SECONDS ?= 3600
 
 # Everything is built in one place, whatever the environment says: scripts look for it there.
 export CARGO_TARGET_DIR := $(CURDIR)/target
@@ -21,7 +23,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -29,6 +31,7 @@ help:
 	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
 	@echo 'make test         all tests (installs what they need, where that is possible)'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
+	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make lint         formatter, linters, documentation'
 	@echo 'make bench        side by side with the kernel; make bench-quick for a look'
 	@echo 'make install      into DESTDIR and PREFIX=$(PREFIX)'
@@ -81,6 +84,16 @@ difftest: build
 
 difftest-all: build
 	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $$(date +%s) --keep-going --stats
+
+# Eight tenths of the time for scripts of everything, one for traces of a native and of a preloaded process, one for threads.
+# Seeds count up from the first: runs that start in different seconds must not meet.
+soak: build
+	@seed=$$(date +%s)0000; echo "make soak: seed $$seed, $(SOAK_SECONDS) s"; status=0; \
+	tenth=$$(( ($(SOAK_SECONDS) + 9) / 10 )); \
+	$(DIFFTEST) --seed $$seed --seconds $$((8 * tenth)) --keep-going --stats || status=1; \
+	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $$seed --seconds $$tenth --keep-going || status=1; \
+	$(DIFFTEST) --threads --seed $$seed --seconds $$tenth --keep-going || status=1; \
+	exit $$status
 
 lint:
 	@$(call need,cargo,$(RUST))

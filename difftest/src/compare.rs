@@ -126,7 +126,8 @@ impl Told {
         news
     }
 
-    fn again(&mut self, twin: Twin, side: Side, max: usize) -> Answer<()> {
+    /// The same once more: of what is told by every wait the last one counts.
+    pub fn again(&mut self, twin: Twin, side: Side, max: usize) -> Answer<()> {
         self.always.clear();
         self.collect(twin, side, max)
     }

@@ -15,6 +15,8 @@ mod script;
 mod shrink;
 mod sys;
 mod text;
+mod threads;
+mod trace;
 mod twin;
 mod world;
 
@@ -31,10 +33,15 @@ use generate::Wishes;
 use mask::Mask;
 use run::{Outcome, Statistics};
 use script::{Kind, Op};
+use threads::Amounts;
+use trace::{Apart, Twice};
 use twin::Twin;
 
 /// A script that takes longer hangs. Seconds.
 const LIMIT: u32 = 30;
+
+/// What depends on time may need a few runs to show again.
+const AGAIN: usize = 5;
 
 /// Kinds of files of which the library knows when each became ready, docs/limits.md, "Order of readiness".
 const ORDERED: [Kind; 6] = [
@@ -95,9 +102,32 @@ struct Arguments {
     /// Show echoes as differences, shrunk, instead of excusing them.
     #[arg(long)]
     show_echoes: bool,
+    /// Instead of scripts: runs of several threads at once, of which is checked what must hold of any epoll.
+    #[arg(long)]
+    threads: bool,
+    /// Compare nothing: print what libc's epoll calls gave, natively or under the library. Edge-triggered are only items
+    /// of pipes, eventfds and other files whose edges both must tell alike; there are no timers, no terminals, no fork.
+    #[arg(long)]
+    trace: bool,
+    /// Start itself with --trace, natively and by the command `uepoll` beside it, and compare.
+    #[arg(long)]
+    twice: bool,
     /// Go on after a difference.
     #[arg(long)]
     keep_going: bool,
+}
+
+impl Arguments {
+    /// What scripts are made of, as arguments.
+    fn choice(&self) -> Vec<String> {
+        let mut choice = vec![format!("--ops={}", self.ops)];
+        let list = |all: Vec<String>| (!all.is_empty()).then(|| all.join(","));
+        let kinds = list(self.kinds.iter().map(Kind::to_string).collect());
+        choice.extend(kinds.map(|kinds| format!("--kinds={kinds}")));
+        choice.extend(list(self.without_ops.clone()).map(|ops| format!("--without-ops={ops}")));
+        choice.extend(self.without_bits.map(|mask| format!("--without-bits={mask}")));
+        choice
+    }
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -121,8 +151,23 @@ fn main() -> ExitCode {
         print!("{}", text::print(&generate::script(arguments.seed, arguments.ops, &wishes)));
         return ExitCode::SUCCESS;
     }
+    if arguments.trace || arguments.twice {
+        trace::wishes(&mut wishes);
+        let done =
+            if arguments.twice { twice(&arguments, &wishes) } else { traces(&arguments, &wishes) };
+        return done.unwrap_or_else(|error| {
+            eprintln!("uepoll-difftest: {error}");
+            ExitCode::from(2)
+        });
+    }
     compare::PROMPTLY.store(arguments.promptly || arguments.order, Ordering::Relaxed);
     compare::ORDERLY.store(arguments.order, Ordering::Relaxed);
+    if arguments.threads {
+        return prepare().and_then(|()| threaded(&arguments)).unwrap_or_else(|error| {
+            eprintln!("uepoll-difftest: {error}");
+            ExitCode::from(2)
+        });
+    }
     let mut tally = Tally::default();
     match prepare().and_then(|()| all(&arguments, &wishes, &mut tally)) {
         Ok(()) => {}
@@ -133,6 +178,77 @@ fn main() -> ExitCode {
     }
     tally.print(arguments.stats);
     if tally.differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the traces of all scripts.
+fn traces(arguments: &Arguments, wishes: &Wishes) -> Result<ExitCode, String> {
+    sys::block_user_signals().map_err(|error| format!("sigprocmask fails: errno {error}"))?;
+    println!("{}", trace::engine()?);
+    let print = |script: &[Op], seed| {
+        RUNNING.store(seed, Ordering::Relaxed);
+        sys::alarm(LIMIT, hung);
+        let text = trace::trace(script).map_err(|error| error.to_string())?;
+        print!("{text}");
+        Ok::<(), String>(())
+    };
+    if let Some(path) = &arguments.replay {
+        print(&read_script(path)?, 0)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for seed in (arguments.seed..).take(arguments.scripts as usize) {
+        println!("{}", trace::heading(seed));
+        print(&generate::script(seed, arguments.ops, wishes), seed)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs of several threads.
+fn threaded(arguments: &Arguments) -> Result<ExitCode, String> {
+    let start = Instant::now();
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let (mut amounts, mut differences) = (Amounts::default(), 0);
+    for seed in (arguments.seed..).take(arguments.scripts as usize) {
+        if start.elapsed() >= limit || (differences > 0 && !arguments.keep_going) {
+            break;
+        }
+        RUNNING.store(seed, Ordering::Relaxed);
+        sys::alarm(LIMIT, hung);
+        let faults = threads::run(seed, &mut amounts).map_err(|error| format!("errno {error}"))?;
+        sys::alarm(0, hung);
+        faults.iter().for_each(|fault| println!("seed {seed}: {fault}"));
+        differences += u64::from(!faults.is_empty());
+    }
+    let Amounts { runs, writes, threads } = amounts;
+    println!(
+        "{runs} runs, {threads} threads, {writes} writes, {differences} runs with a difference"
+    );
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Compares traces of this program, native and preloaded.
+fn twice(arguments: &Arguments, wishes: &Wishes) -> Result<ExitCode, String> {
+    let twice = Twice::new(arguments.choice()).map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    let (mut scripts, mut differences) = (0, 0);
+    while scripts < arguments.scripts && start.elapsed() < limit {
+        let (count, apart) = twice.batch(arguments.seed + scripts, arguments.scripts - scripts)?;
+        scripts += count;
+        differences += apart.len();
+        for Apart { seed, native, preloaded } in &apart {
+            println!(
+                "seed {seed}: native   {native}
+seed {seed}: preloaded {preloaded}"
+            );
+            let script = generate::script(*seed, arguments.ops, wishes);
+            println!("{}", twice.shrink(&script));
+        }
+        if !apart.is_empty() && !arguments.keep_going {
+            break;
+        }
+    }
+    println!("{scripts} scripts traced twice, {differences} differences");
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sees that there are two engines to compare.
@@ -178,6 +294,12 @@ fn scripts_in(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+fn read_script(path: &Path) -> Result<Vec<Op>, String> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    text::parse(&text).map_err(|error| format!("{name}: {error}"))
+}
+
 /// What has been found so far.
 #[derive(Default)]
 struct Tally {
@@ -188,9 +310,7 @@ struct Tally {
 impl Tally {
     fn regression(&mut self, path: &Path) -> Result<(), String> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-        let script = text::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-        self.script(&script, &name, None, Echoes::Forbidden)
+        self.script(&read_script(path)?, &name, None, Echoes::Forbidden)
     }
 
     fn script(
@@ -233,12 +353,14 @@ impl Tally {
 fn report(script: &[Op], difference: &Difference, seed: u64, echoes: Echoes) -> Result<(), String> {
     sys::alarm(20 * LIMIT, hung);
     let small = shrink::shrink(script, difference.fault, echoes);
-    let shown = guarded(&small, seed, echoes, &mut Statistics::default())?;
-    let Some((step, again)) = shown.difference else {
-        println!("# it did not show again");
-        return Ok(());
-    };
-    println!("# after operation {step}: {again}\n{}", text::print(&shown.resolved));
+    for _ in 0..AGAIN {
+        let shown = guarded(&small, seed, echoes, &mut Statistics::default())?;
+        if let Some((step, again)) = shown.difference {
+            println!("# after operation {step}: {again}\n{}", text::print(&shown.resolved));
+            return Ok(());
+        }
+    }
+    println!("# it did not show again; as it was:\n{}", text::print(&small));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::compare::{self, Difference, Fault, ONCE, Told};
 use crate::echo::{Echoes, Ledger, Watched};
 use crate::mask::Mask;
-use crate::script::{Action, Kind, Op, Target};
+use crate::script::{Action, Kind, Op, Target, living};
 use crate::sys;
 use crate::twin::{Instance, KERNEL_NUMBERS, Side, Twin};
 use crate::world::World;
@@ -82,19 +82,11 @@ pub fn run(script: &[Op], echoes: Echoes, statistics: &mut Statistics) -> std::i
 impl Run<'_> {
     /// The operation with the labels of living objects. Stale numbers stay as they are.
     fn resolve(&self, op: Op) -> Op {
-        if let Op::Ctl { epoll, action, target: target @ Target::Stale(_), mask } = op {
-            return Op::Ctl { epoll: self.resolve_twin(epoll), action, target, mask };
-        }
-        let file = |label| self.world.resolve(label).unwrap_or(label);
-        op.relabel(file, |label| self.resolve_twin(label))
+        self.world.resolved(op, |label| self.resolve_twin(label))
     }
 
     fn resolve_twin(&self, label: u8) -> u8 {
-        let count = self.twins.len();
-        let start = usize::from(label) % count.max(1);
-        let found =
-            (0..count).map(|step| (start + step) % count).find(|&i| self.twins[i].is_some());
-        found.map_or(label, |index| index as u8)
+        living(label, self.twins.len(), |place| self.twins[place].is_some()).unwrap_or(label)
     }
 
     fn twin(&self, label: u8) -> Option<Twin> {

@@ -82,6 +82,13 @@ impl FromStr for Kind {
     }
 }
 
+/// The living one of `count` objects that a label means.
+pub fn living(label: u8, count: usize, lives: impl Fn(usize) -> bool) -> Option<u8> {
+    let start = usize::from(label) % count.max(1);
+    let mut places = (0..count).map(|step| (start + step) % count);
+    places.find(|&place| lives(place)).map(|place| place as u8)
+}
+
 /// By which call bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

@@ -10,35 +10,39 @@ use crate::script::{Amount, Op, Way};
 /// A difference that depends on time is looked for this often before a smaller script counts as clean.
 const TRIES: usize = 2;
 
+/// Says whether a script shows the difference, by the part of it that does.
+pub type Shows<'a> = &'a mut dyn FnMut(&[Op]) -> Option<Vec<Op>>;
+
 /// The smallest script that was found with a difference of this kind.
 pub fn shrink(script: &[Op], fault: Fault, echoes: Echoes) -> Vec<Op> {
-    let mut best = script.to_vec();
-    loop {
-        let before = best.clone();
-        delete_blocks(&mut best, fault, echoes);
-        simplify(&mut best, fault, echoes);
-        if best == before {
-            return best;
-        }
-    }
-}
-
-/// Takes a smaller script if it shows the difference; gives the part of it that does.
-fn shows(script: &[Op], fault: Fault, echoes: Echoes) -> Option<Vec<Op>> {
-    (0..TRIES).find_map(|_| {
+    shrink_by(script, &mut |script| {
         let outcome = run(script, echoes, &mut Statistics::default()).ok()?;
         let found = outcome.difference.is_some_and(|(_, difference)| difference.fault == fault);
         found.then_some(outcome.resolved)
     })
 }
 
-fn delete_blocks(best: &mut Vec<Op>, fault: Fault, echoes: Echoes) {
+/// The same for any difference.
+pub fn shrink_by(script: &[Op], once: Shows<'_>) -> Vec<Op> {
+    let mut shows = |script: &[Op]| (0..TRIES).find_map(|_| once(script));
+    let mut best = script.to_vec();
+    loop {
+        let before = best.clone();
+        delete_blocks(&mut best, &mut shows);
+        simplify(&mut best, &mut shows);
+        if best == before {
+            return best;
+        }
+    }
+}
+
+fn delete_blocks(best: &mut Vec<Op>, shows: Shows<'_>) {
     let mut block = (best.len() / 2).max(1);
     loop {
         let mut start = best.len().saturating_sub(block);
         loop {
             let smaller = without(best, start, start + block);
-            if let Some(resolved) = shows(&smaller, fault, echoes) {
+            if let Some(resolved) = shows(&smaller) {
                 *best = if resolved.len() <= smaller.len() { resolved } else { smaller };
             }
             if start == 0 {
@@ -72,11 +76,11 @@ fn without(script: &[Op], start: usize, end: usize) -> Vec<Op> {
     script[..start].iter().copied().chain(rest).collect()
 }
 
-fn simplify(best: &mut [Op], fault: Fault, echoes: Echoes) {
+fn simplify(best: &mut [Op], shows: Shows<'_>) {
     for index in 0..best.len() {
         for simpler in simpler(best[index]) {
             let op = std::mem::replace(&mut best[index], simpler);
-            if shows(best, fault, echoes).is_none() {
+            if shows(best).is_none() {
                 best[index] = op;
             }
         }

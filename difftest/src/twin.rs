@@ -37,9 +37,6 @@ impl Twin {
 
     /// Whether the two are what they should be: two different engines.
     pub fn differs(self) -> bool {
-        let name = |fd: Fd| std::fs::read_link(format!("/proc/self/fd/{fd}"));
-        let is_kernels =
-            |fd| name(fd).is_ok_and(|name| name.as_os_str() == "anon_inode:[eventpoll]");
         is_kernels(self.kernel) && !is_kernels(self.ours)
     }
 
@@ -57,12 +54,7 @@ impl Twin {
 
     /// epoll_ctl on both; the target has a number for each. Gives what ours and the kernel's answered.
     pub fn ctl(self, action: Action, target: Self, mask: Mask, data: u64) -> [Answer; 2] {
-        let op = match action {
-            Action::Add => libc::EPOLL_CTL_ADD,
-            Action::Del => libc::EPOLL_CTL_DEL,
-            Action::Mod => libc::EPOLL_CTL_MOD,
-            Action::Bad => 7,
-        };
+        let op = number_of(action);
         let event = Event { events: mask.0, u64: data };
         [
             sys::ours::ctl(self.ours, op, target.ours, event),
@@ -95,5 +87,21 @@ impl Twin {
     pub fn close(self) {
         let _ = sys::close(self.ours);
         let _ = sys::kernel::close(self.kernel);
+    }
+}
+
+/// Whether a descriptor is an instance of the kernel's.
+pub fn is_kernels(fd: Fd) -> bool {
+    let name = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    name.is_ok_and(|name| name.as_os_str() == "anon_inode:[eventpoll]")
+}
+
+/// What epoll_ctl(2) calls an action.
+pub fn number_of(action: Action) -> i32 {
+    match action {
+        Action::Add => libc::EPOLL_CTL_ADD,
+        Action::Del => libc::EPOLL_CTL_DEL,
+        Action::Mod => libc::EPOLL_CTL_MOD,
+        Action::Bad => 7,
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::script::{Amount, Kind, Op, Way};
+use crate::script::{Amount, Kind, Op, Target, Way, living};
 use crate::sys::{self, Address, Answer, Fd};
 
 /// Calls that `all` makes at most: datagrams to a full receiver are dropped without an error.
@@ -130,12 +130,17 @@ impl World {
 
     /// The living descriptor that a label means.
     pub fn resolve(&self, label: u8) -> Option<u8> {
-        let count = self.files.len();
-        let start = usize::from(label) % count.max(1);
-        (0..count)
-            .map(|step| (start + step) % count)
-            .find(|&index| self.files[index].as_ref().is_some_and(|file| file.open))
-            .map(|index| index as u8)
+        living(label, self.files.len(), |place| {
+            self.files[place].as_ref().is_some_and(|file| file.open)
+        })
+    }
+
+    /// An operation with the labels of living objects. Stale numbers stay as they are.
+    pub fn resolved(&self, op: Op, instance: impl Fn(u8) -> u8) -> Op {
+        if let Op::Ctl { epoll, action, target: target @ Target::Stale(_), mask } = op {
+            return Op::Ctl { epoll: instance(epoll), action, target, mask };
+        }
+        op.relabel(|label| self.resolve(label).unwrap_or(label), instance)
     }
 
     /// The living descriptor of a label that [`World::resolve`] gave.
