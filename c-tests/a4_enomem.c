@@ -1,6 +1,6 @@
 /*
- * A4: ENOMEM: the process may have no more memory. The kernel's own is not limited by RLIMIT_AS, so epoll_create1 and ADD
- * may succeed; or they fail with ENOMEM, and change nothing. When there is memory again everything works.
+ * A4: ENOMEM: the process may have no more memory. The kernel's own is not limited by RLIMIT_AS, so epoll_create1 and
+ * ADD may succeed; or they fail with ENOMEM, and change nothing. When there is memory again everything works.
  */
 #include "deny.h"
 

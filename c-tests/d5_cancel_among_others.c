@@ -1,6 +1,6 @@
 /*
- * D5: one of several threads that sleep in one instance is cancelled, be it the first or the last that came: its cleanup
- * handlers run, and may use the instance; the others sleep on, and each still gets its event.
+ * D5: one of several threads that sleep in one instance is cancelled, be it the first or the last that came: its
+ * cleanup handlers run, and may use the instance; the others sleep on, and each still gets its event.
  */
 #include "help.h"
 

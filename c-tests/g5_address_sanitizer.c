@@ -1,6 +1,7 @@
 /*
  * G5: with AddressSanitizer, whose runtime replaces read, write, poll, sigaction, pthread_create and malloc, as the
- * library does some of these: epoll works, the sanitizer finds nothing in it, and what is wrong in the program it finds.
+ * library does some of these: epoll works, the sanitizer finds nothing in it, and what is wrong in the program it
+ * finds.
  *
  * The runtime wants to be the first library. It is told not to mind a preloaded one, as its users do by
  * ASAN_OPTIONS=verify_asan_link_order=0; then it is preloaded itself, before the library and after it.

@@ -1,6 +1,6 @@
 /*
- * G5: under gdb: a program that is stopped at a breakpoint, and interrupted by the debugger in its wait, ends as it would
- * without it.
+ * G5: under gdb: a program that is stopped at a breakpoint, and interrupted by the debugger in its wait, ends as it
+ * would without it.
  */
 #include "help.h"
 
