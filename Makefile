@@ -21,7 +21,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -29,6 +29,7 @@ help:
 	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
 	@echo 'make test         all tests (installs what they need, where that is possible)'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
+	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make lint         formatter, linters, documentation'
 	@echo 'make bench        side by side with the kernel; make bench-quick for a look'
 	@echo 'make install      into DESTDIR and PREFIX=$(PREFIX)'
@@ -46,7 +47,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests symbols difftest apps strace-demo
+test: test-deps rust-tests c-tests symbols budget difftest apps strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -81,6 +82,15 @@ difftest: build
 
 difftest-all: build
 	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $$(date +%s) --keep-going --stats
+
+# Part of `make test`: no clock is read, so a busy machine changes nothing.
+budget: build
+	@$(call need,valgrind,apt-get install valgrind)
+	$(RELEASE)/uepoll-budget
+
+budget-renew: build
+	@$(call need,valgrind,apt-get install valgrind)
+	$(RELEASE)/uepoll-budget --renew
 
 lint:
 	@$(call need,cargo,$(RUST))
