@@ -15,6 +15,12 @@ const MARGIN: u32 = 90;
 /// For the names of the rows.
 const LABELS: u32 = 330;
 
+const CAPTION: (&str, u32) = ("sans-serif", 20);
+const TEXT: (&str, u32) = ("sans-serif", 15);
+/// Where a ratio is worth a line.
+const MARKS: [f64; 13] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 10.0, 20.0];
+
+type Line = Vec<(f64, f64)>;
 type Drawn = Result<(), Box<dyn Error>>;
 
 /// Writes what there is data for; returns the files.
@@ -75,19 +81,19 @@ fn ratios(file: &Path, title: &str, bars: &[Bar]) -> Drawn {
     let highest = bars.iter().map(|bar| bar.highest).fold(2.0, f64::max) * 1.1;
     let rows = bars.len() as f64;
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 16))
+        .caption(title, CAPTION)
         .margin(12)
         .margin_left(LABELS)
-        .x_label_area_size(24)
+        .margin_bottom(36)
         .build_cartesian_2d((lowest..highest).log_scale(), -0.5..rows - 0.5)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .disable_y_axis()
-        .x_label_formatter(&|ratio| format!("{ratio:.2}"))
-        .draw()?;
-    let one = [(1.0, -0.5), (1.0, rows - 0.5)];
-    chart.draw_series(LineSeries::new(one, BLACK.stroke_width(1)))?;
+    // By hand: a logarithmic axis of plotters has a number only at the powers of ten.
+    for mark in MARKS.into_iter().filter(|mark| (lowest..highest).contains(mark)) {
+        let color = if mark == 1.0 { BLACK } else { RGBColor(210, 210, 210) };
+        let line = [(mark, -0.5), (mark, rows - 0.5)];
+        chart.draw_series(LineSeries::new(line, color.stroke_width(1)))?;
+        let (x, y) = chart.backend_coord(&(mark, -0.5));
+        area.draw(&Text::new(mark.to_string(), (x - 8, y + 6), TEXT))?;
+    }
     for (index, bar) in bars.iter().enumerate() {
         // The first row stands at the top.
         let y = rows - 1.0 - index as f64;
@@ -97,7 +103,7 @@ fn ratios(file: &Path, title: &str, bars: &[Bar]) -> Drawn {
         chart.draw_series([Circle::new((bar.median, y), 4, color.filled())])?;
         let (_, pixel) = chart.backend_coord(&(bar.median, y));
         let label = format!("{}  {:.2}", bar.label, bar.median);
-        area.draw(&Text::new(label, (10, pixel - 6), ("sans-serif", 12)))?;
+        area.draw(&Text::new(label, (10, pixel - 7), TEXT))?;
     }
     area.present()?;
     Ok(())
@@ -119,21 +125,23 @@ fn waits(file: &Path, points: &[(f64, f64, f64)]) -> Drawn {
     let largest = points.iter().map(|point| point.0).fold(1.0, f64::max);
     let slowest = points.iter().map(|point| point.1.max(point.2)).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
-        .caption("epoll_wait, one ready among N: nanoseconds", ("sans-serif", 16))
+        .caption("epoll_wait, one ready among N: nanoseconds", CAPTION)
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(60)
         .build_cartesian_2d((0.8..largest * 1.2).log_scale(), 0.0..slowest * 1.15)?;
     chart
         .configure_mesh()
+        .label_style(TEXT)
         .x_desc("registered descriptors")
         .x_label_formatter(&|size| format!("{size:.0}"))
         .y_label_formatter(&|time| format!("{time:.0}"))
         .draw()?;
-    let sides: [(&str, RGBColor, fn(&(f64, f64, f64)) -> f64); 2] =
-        [("kernel", BLACK, |point| point.1), ("preloaded", BLUE, |point| point.2)];
-    for (name, color, time) in sides {
-        let line: Vec<(f64, f64)> = points.iter().map(|point| (point.0, time(point))).collect();
+    let native = points.iter().map(|point| (point.0, point.1)).collect();
+    let preloaded = points.iter().map(|point| (point.0, point.2)).collect();
+    let sides: [(&str, RGBColor, Line); 2] =
+        [("kernel", BLACK, native), ("preloaded", BLUE, preloaded)];
+    for (name, color, line) in sides {
         let dots = line.iter().map(|point| Circle::new(*point, 4, color.filled()));
         chart.draw_series(dots.collect::<Vec<_>>())?;
         chart
@@ -143,6 +151,7 @@ fn waits(file: &Path, points: &[(f64, f64, f64)]) -> Drawn {
     }
     chart
         .configure_series_labels()
+        .label_font(TEXT)
         .background_style(WHITE)
         .border_style(BLACK)
         .position(SeriesLabelPosition::LowerRight)
