@@ -172,7 +172,7 @@ impl Case for Micro {
         let _pinned = if self.name == "ping-pong" { Some(OneProcessor::pin()?) } else { None };
         let mut command = setup.command(side, setup.micro());
         command.arg(&self.name);
-        let (warm, measure) = setup.either((80, 60), (150, 150));
+        let (warm, measure) = setup.either((60, 60), (100, 120));
         command.args(["--warm-ms", &warm.to_string(), "--measure-ms", &measure.to_string()]);
         // The program looks at its own descriptors and mappings, and fails when the wrong epoll answers.
         command.args(["--library", if setup.preloads(side) { LIBRARY } else { "none" }]);

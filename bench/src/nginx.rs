@@ -144,8 +144,9 @@ impl Case for Paced {
         let crowd = Crowd { active: self.connections, idle: 0 };
         servers::measure(&NGINX, setup, side, crowd, |server| {
             let mut load = server.generator(self.connections, TALK)?;
-            // The same pace before the measurement: what the library learns of a crowd it learns here.
-            load.paced(rate, setup.either(time / 2, time))?;
+            // The same pace before the measurement, until each connection has asked: what the library learns of a crowd it
+            // learns here.
+            load.paced(rate, Duration::from_secs_f64((self.connections as f64 / rate).max(0.3)))?;
             server.timed(|| Ok((load.paced(rate, time)? as f64, None)))
         })
     }

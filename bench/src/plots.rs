@@ -154,7 +154,7 @@ fn waits(file: &Path, points: &[(f64, f64, f64)]) -> Drawn {
         .label_font(TEXT)
         .background_style(WHITE)
         .border_style(BLACK)
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .draw()?;
     area.present()?;
     Ok(())

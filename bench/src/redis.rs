@@ -27,7 +27,7 @@ struct Redis {
     clients: usize,
     pipeline: usize,
     idle: usize,
-    /// As many as take about a second natively; with `--quick` a third.
+    /// As many as take about a second natively; with `--quick` half of them.
     requests: usize,
     wanted: Wanted,
 }
@@ -48,12 +48,12 @@ pub fn cases() -> Vec<Box<dyn Case>> {
                 wanted,
             }));
         };
-        for (clients, requests) in [(1, 25_000), (50, 100_000), (500, 100_000), (1000, 100_000)] {
+        for (clients, requests) in [(1, 20_000), (50, 50_000), (500, 50_000), (1000, 50_000)] {
             case(&clients.to_string(), clients, 1, 0, requests);
-            case(&format!("{clients}-p16"), clients, 16, 0, requests * 8);
+            case(&format!("{clients}-p16"), clients, 16, 0, requests * 5);
         }
         if command == "GET" {
-            case("50-idle-9000", 50, 1, 9000, 100_000);
+            case("50-idle-9000", 50, 1, 9000, 50_000);
         }
     }
     cases
@@ -86,7 +86,7 @@ impl Case for Redis {
     fn run(&self, setup: &Setup, side: Side) -> Result<Vec<f64>, String> {
         let crowd = Crowd { active: self.clients, idle: self.idle };
         servers::measure(&REDIS, setup, side, crowd, |server| {
-            let requests = setup.either(self.requests / 3, self.requests);
+            let requests = setup.either(self.requests / 2, self.requests);
             server.timed(|| Ok((requests as f64, Some(self.load(server, requests)?))))
         })
     }
