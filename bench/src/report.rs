@@ -21,6 +21,8 @@ pub struct Row {
     pub name: String,
     pub about: String,
     pub metrics: Vec<Measured>,
+    /// Other programs took so much of the machine meanwhile that the row should be measured again.
+    pub busy: bool,
 }
 
 pub struct Report {
@@ -107,7 +109,12 @@ impl Report {
                     println!("{}{busy}", line(measured, verdict));
                 }
                 let values: Vec<Value> = metrics.iter().map(metric_json).collect();
-                self.rows.push(Row { name: case.name().into(), about: case.about(), metrics });
+                self.rows.push(Row {
+                    name: case.name().into(),
+                    about: case.about(),
+                    metrics,
+                    busy: others > QUIET_SHARE,
+                });
                 json!({ "outcome": "measured", "others_share": others, "metrics": values })
             }
             Outcome::Skipped(why) => {

@@ -11,6 +11,9 @@ use crate::report::{Report, Row, figure};
 const BEGIN: &str = "<!-- written by uepoll-bench: begin -->";
 const END: &str = "<!-- written by uepoll-bench: end -->";
 
+const BUSY: &str =
+    "\n\\* Other programs took more than 5 % of the machine meanwhile: to be measured again.\n";
+
 /// Replaces what stands between the marks.
 pub fn write(report: &Report, file: &Path) -> io::Result<()> {
     let text = fs::read_to_string(file)?;
@@ -32,11 +35,15 @@ fn table(circumstances: &str, rows: &[Row]) -> String {
         "{circumstances}.\n\n| case | | kernel | uepoll | ratio (lowest .. highest) | wanted |\n|---|---|---|---|---|---|\n"
     );
     for row in rows {
+        let busy = if row.busy { " \\*" } else { "" };
         for (index, measured) in row.metrics.iter().enumerate() {
             let name = if index == 0 { row.about.as_str() } else { "the same" };
             // Writing to a String cannot fail.
-            let _ = writeln!(table, "| {name} | {} |", cells(measured));
+            let _ = writeln!(table, "| {name}{busy} | {} |", cells(measured));
         }
+    }
+    if rows.iter().any(|row| row.busy) {
+        table.push_str(BUSY);
     }
     table
 }
