@@ -74,9 +74,17 @@ pub fn cases() -> Vec<Box<dyn Case>> {
         let quick = NANOSECONDS.also_quick(size == 16 || size == 9000);
         case(&format!("wait-{size}"), quick, &about);
     }
-    case("wait-16-sockets", NANOSECONDS, "the same of 16 socket pairs");
-    case("wait-9000-sockets", NANOSECONDS, "the same of 9000 socket pairs");
-    case("wait0-16", NANOSECONDS, "the same with timeout 0 of 16 eventfds");
+    case(
+        "wait-16-sockets",
+        NANOSECONDS,
+        "epoll_wait, one ready (level, undrained) of 16 socket pairs",
+    );
+    case(
+        "wait-9000-sockets",
+        NANOSECONDS,
+        "epoll_wait, one ready (level, undrained) of 9000 socket pairs",
+    );
+    case("wait0-16", NANOSECONDS, "epoll_wait, timeout 0, one ready of 16 eventfds");
     case("wait-empty-16", NANOSECONDS, "epoll_wait, timeout 0, none ready of 16 eventfds");
     case(
         "parked-9000-over-16",
@@ -145,7 +153,7 @@ pub fn cases() -> Vec<Box<dyn Case>> {
             .without_ratio()
             .wanted(Wanted::AtMost(32.0))
             .also_quick(true),
-        "resident memory that parking them adds, for each watcher thread",
+        "resident memory that parking 9000 eventfds adds, for each watcher thread",
     );
     cases.into_iter().map(|case| Box::new(case) as Box<dyn Case>).collect()
 }

@@ -89,7 +89,8 @@ impl Case for Fast {
 
     fn about(&self) -> String {
         let how = if self.keep_alive { "keep-alive" } else { "a new connection for each request" };
-        format!("nginx, 1 kB, {how}, {} connections, {} idle ones", self.connections, self.idle)
+        let crowd = Crowd { active: self.connections, idle: self.idle };
+        format!("nginx, 1 kB, {how}, {crowd}")
     }
 
     fn in_quick(&self) -> bool {

@@ -48,12 +48,12 @@ pub fn cases() -> Vec<Box<dyn Case>> {
                 wanted,
             }));
         };
-        for (clients, requests) in [(1, 20_000), (50, 50_000), (500, 50_000), (1000, 50_000)] {
+        for (clients, requests) in [(1, 16_000), (50, 40_000), (500, 40_000), (1000, 40_000)] {
             case(&clients.to_string(), clients, 1, 0, requests);
             case(&format!("{clients}-p16"), clients, 16, 0, requests * 5);
         }
         if command == "GET" {
-            case("50-idle-9000", 50, 1, 9000, 50_000);
+            case("50-idle-9000", 50, 1, 9000, 40_000);
         }
     }
     cases
@@ -65,10 +65,8 @@ impl Case for Redis {
     }
 
     fn about(&self) -> String {
-        format!(
-            "redis, {}, {} clients, pipeline {}, {} idle ones",
-            self.command, self.clients, self.pipeline, self.idle
-        )
+        let crowd = Crowd { active: self.clients, idle: self.idle };
+        format!("redis, {}, {crowd}, pipeline {}", self.command, self.pipeline)
     }
 
     fn in_quick(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Servers on free ports of 127.0.0.1, each in a directory of its own: started, watched and stopped.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -294,6 +295,14 @@ pub struct Crowd {
     pub active: usize,
     /// Silent ones, of the bench itself.
     pub idle: usize,
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.active == 1 { "" } else { "s" };
+        write!(out, "{} connection{plural}", self.active)?;
+        if self.idle > 0 { write!(out, ", {} idle ones", self.idle) } else { Ok(()) }
+    }
 }
 
 /// While it lives, we and what we start run on one processor. For loads of a single connection: there server and client
