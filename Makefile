@@ -23,9 +23,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak lint bench bench-quick dist install clean
-
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
