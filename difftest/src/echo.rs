@@ -22,12 +22,8 @@ use crate::script::Kind;
 use crate::twin::Instance;
 use crate::world::FileId;
 
-/// Kinds of files that echo, and what was seen. All are named in docs/limits.md, "Wake-ups that leave no trace".
+/// Kinds of files that echo, and what was seen. Others were here until the library found all of theirs. All are named in docs/limits.md, "Wake-ups that leave no trace".
 pub const ALLOWED: &[(Kind, &str)] = &[
-    (
-        Kind::Pty,
-        "each side wakes the other's writers when it reads, and readers once more as buffered input moves on",
-    ),
     (
         Kind::Tcp,
         "hang-ups, errors and acknowledgements wake everybody, also when they change no level",
@@ -39,9 +35,6 @@ pub const ALLOWED: &[(Kind, &str)] = &[
         "ends are opened and closed by name; a write wakes readers even when it finds no room",
     ),
     (Kind::UnixStream, "a read by an unknown peer wakes writers that have room"),
-    (Kind::UnixDatagram, "memory of refused datagrams comes back"),
-    (Kind::UnixPackets, "as streams"),
-    (Kind::UnixListener, "shutdown and listen wake everybody"),
 ];
 
 /// Whether echoes of a kind of file are known.
