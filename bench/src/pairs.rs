@@ -78,21 +78,31 @@ impl Wanted {
         Wanted::RatioAtLeast { least: 1.00, noise: 0.97 }
     }
 
+    /// The number that is judged.
+    pub fn found(self, result: &Measured) -> Option<f64> {
+        match self {
+            Wanted::RatioAtLeast { .. } | Wanted::RatioAtMost(_) => {
+                result.ratio.map(|ratio| ratio.median)
+            }
+            Wanted::AtMost(_) => Some(result.preloaded.median),
+            Wanted::MoreAtMost(_) => Some(result.more.median),
+        }
+    }
+
     pub fn verdict(self, result: &Measured) -> Verdict {
-        let either = |met: bool| if met { Verdict::Met } else { Verdict::Missed };
-        match (self, result.ratio) {
-            (Wanted::AtMost(most), _) => either(result.preloaded.median <= most),
-            (Wanted::MoreAtMost(most), _) => either(result.more.median <= most),
-            // No ratio, no success.
-            (_, None) => Verdict::Missed,
-            (Wanted::RatioAtMost(most), Some(ratio)) => either(ratio.median <= most),
-            (Wanted::RatioAtLeast { least, .. }, Some(ratio)) if ratio.median >= least => {
+        // No ratio, no success.
+        let Some(found) = self.found(result) else {
+            return Verdict::Missed;
+        };
+        match self {
+            Wanted::RatioAtLeast { least, .. } if found >= least => Verdict::Met,
+            Wanted::RatioAtLeast { noise, .. } if found >= noise => Verdict::Noise,
+            Wanted::RatioAtMost(most) | Wanted::AtMost(most) | Wanted::MoreAtMost(most)
+                if found <= most =>
+            {
                 Verdict::Met
             }
-            (Wanted::RatioAtLeast { noise, .. }, Some(ratio)) if ratio.median >= noise => {
-                Verdict::Noise
-            }
-            (Wanted::RatioAtLeast { .. }, Some(_)) => Verdict::Missed,
+            _ => Verdict::Missed,
         }
     }
 }

@@ -148,6 +148,9 @@ impl Report {
 
     /// Prints the last lines.
     pub fn end(&self) {
+        if !self.native_only {
+            self.name_missed();
+        }
         println!(
             "{} measured, {} skipped, {} failed, {} wanted figures missed; {} s; ratios are preloaded / native",
             self.measured,
@@ -156,6 +159,26 @@ impl Report {
             self.missed,
             self.begin.elapsed().as_secs()
         );
+    }
+
+    /// Once more together: they are scattered over a long table.
+    fn name_missed(&self) {
+        for row in &self.rows {
+            for measured in &row.metrics {
+                let (Some(wanted), Some(Verdict::Missed)) =
+                    (measured.metric.wanted, measured.verdict())
+                else {
+                    continue;
+                };
+                let found =
+                    wanted.found(measured).map_or("no ratio".into(), |found| format!("{found:.3}"));
+                let busy = if row.busy { ", on a busy machine" } else { "" };
+                println!(
+                    "missed: {}, {}: {wanted} is wanted, found {found}{busy}",
+                    row.name, measured.metric.name
+                );
+            }
+        }
     }
 
     pub fn measured(&self) -> usize {
