@@ -208,6 +208,12 @@ impl Trigger {
         }
     }
 
+    /// Whether it has reported a hang-up, which was not over since.
+    #[must_use]
+    pub fn reported_hup(&self) -> bool {
+        matches!(self.state, State::Edge { armed, .. } if !armed.contains(Events::HUP))
+    }
+
     /// Whether it reports edges: it wants the hooks' evidence.
     #[must_use]
     pub fn is_edge(&self) -> bool {

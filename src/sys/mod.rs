@@ -234,6 +234,12 @@ pub fn tcp_bytes_received(fd: RawFd) -> Result<u32> {
     Ok(tcp_info(fd)?[BYTES_RECEIVED])
 }
 
+/// Whether a TCP socket is neither connected nor connecting (tcpi_state).
+pub fn is_tcp_closed(fd: RawFd) -> bool {
+    const TCP_CLOSE: u8 = 7;
+    tcp_info(fd).is_ok_and(|info| info[0].to_ne_bytes()[0] == TCP_CLOSE)
+}
+
 /// The beginning of struct tcp_info (TCP_INFO), as words.
 fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
     let mut info = [0u32; 34];
