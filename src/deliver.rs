@@ -121,7 +121,10 @@ impl Inner {
             }
             return self.lost_number(engine, slot, index);
         };
-        let risen = levels - std::mem::replace(&mut item.levels, levels);
+        let before = std::mem::replace(&mut item.levels, levels);
+        // A pipe's hang-up is over when its other end is opened, which wakes everybody.
+        let opened = item.kind == Kind::Pipe && (before - levels).contains(Events::HUP);
+        let stirs = opened || !(levels - before).is_empty();
         item.look = look;
         item.turn = 0;
         if item.trigger.news(levels).is_some() {
@@ -130,7 +133,7 @@ impl Inner {
                 (Some(then), Some(now)) => item.nested && !now.is_empty() && then.grew(now),
                 _ => false,
             };
-            let stirred = item.nested && (grew || !risen.is_empty());
+            let stirred = item.nested && (grew || stirs);
             item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
                 // What comes between the look and the question is in the report all the same: nobody has read yet.
                 poll::arrivals(item.via)

@@ -184,10 +184,10 @@ impl Trigger {
         self.deaf = true;
     }
 
-    /// Whether it was asked to report any of these.
+    /// Whether a wake-up for these concerns it.
     #[must_use]
     pub fn wants(&self, events: Events) -> bool {
-        self.wanted.intersects(events)
+        !self.is_fired() && self.wanted.intersects(events)
     }
 
     /// Whether the rise of input concerns it.

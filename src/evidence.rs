@@ -7,7 +7,7 @@
 use std::os::fd::RawFd;
 
 use crate::backend::{Hit, Key, poll};
-use crate::edge::Doubt;
+use crate::edge::{Backlog, Doubt};
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::fdtable::{FdTable, Flags, Holder, Signs};
@@ -148,6 +148,10 @@ impl Inner {
             && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(home.consumed())))
         {
             signs |= Signs::WOKEN_IN;
+        }
+        // A read stops before an urgent byte, so a short one has not emptied the connection.
+        if matches!(item.backlog, Some(Backlog::Arrivals(_))) {
+            signs -= Signs::DRAINED;
         }
         // Only after a report: a program that reads what was empty already proves nothing.
         if signs.contains(Signs::DRAINED) && !input_armed {

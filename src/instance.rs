@@ -271,7 +271,7 @@ impl Inner {
         item.trigger = Trigger::new(event.events, item.kind);
         item.backlog = None;
         // What the new mask asks for has not risen by being asked for.
-        item.levels = Events::all();
+        item.levels |= Events::all() - Events::HUP;
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }

@@ -118,7 +118,11 @@ impl Item {
     /// What to watch it for; `None`: nothing.
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
-        let whole = self.trigger.whole();
+        let mut whole = self.trigger.whole();
+        if self.nested {
+            // The other side's end wakes whoever waits, and counts in the outer instance.
+            whole |= Events::RDHUP;
+        }
         let edge = self.wants_evidence() && self.trigger.watches_input();
         let backlog = edge && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })

@@ -35,7 +35,9 @@ impl Run<'_> {
         let is_over = levels & (libc::POLLRDHUP | libc::POLLHUP) != 0;
         let count = match file.kind {
             Kind::Udp => sys::received(file.number),
-            Kind::UnixStream | Kind::UnixDatagram | Kind::UnixPackets => sys::unread(file.number),
+            Kind::UnixDatagram | Kind::UnixPackets => sys::unread(file.number),
+            // Of a peer that is not known nobody can know when it reads.
+            Kind::UnixStream if self.world.has_mate(file) => sys::unread(file.number),
             Kind::Tcp | Kind::TcpFresh if !is_over => sys::ever_received(file.number),
             _ => None,
         };

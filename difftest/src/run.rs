@@ -358,13 +358,15 @@ fn parse_event(line: &str) -> Option<(u64, Mask)> {
 }
 
 /// A mask without what docs/limits.md says that poll(2) sees otherwise. It calls a terminal writable when there is room,
-/// the kernel's epoll when it next wakes a writer; and an instance wakes for IN, not for RDNORM. `None` is an instance.
+/// the kernel's epoll when it next wakes a writer; an instance wakes for IN, not for RDNORM; and who fills and empties a
+/// FIFO that was opened by name is not known. `None` is an instance.
 fn within_limits(kind: Option<Kind>, mask: Mask) -> Mask {
     const ROOM: u32 = (libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND) as u32;
     const IN: u32 = libc::POLLIN as u32;
     const RDNORM: u32 = libc::POLLRDNORM as u32;
     match kind {
         Some(Kind::Pty) => Mask(mask.0 & !ROOM),
+        Some(Kind::Fifo) if mask.0 & Mask::ET != 0 => Mask(mask.0 & !ROOM),
         None if mask.0 & IN == 0 => Mask(mask.0 & !RDNORM),
         _ => mask,
     }

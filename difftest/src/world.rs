@@ -91,6 +91,11 @@ impl World {
         std::mem::take(&mut self.stirred)
     }
 
+    /// Whether the other end of a file is, or was, one of the script's, and known to be.
+    pub fn has_mate(&self, file: &File) -> bool {
+        self.files.iter().flatten().any(|mate| mate.group == file.group && mate.id != file.id)
+    }
+
     /// An open descriptor by its number.
     pub fn by_number(&self, number: Fd) -> Option<&File> {
         self.files.iter().flatten().find(|file| file.open && file.number == number)

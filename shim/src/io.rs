@@ -318,7 +318,8 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
     // Room that the read made wakes the other end's writers: those of a pipe if it was full.
     if let Some((other, unsent_before)) = before.other
         && match word.kind() {
-            Kind::Pipe => result > 0 && unsent_before != 0,
+            // A read that empties no whole buffer of it makes no room.
+            Kind::Pipe => result > 0 && unsent_before != 0 && is_writable(other),
             kind => gives_room(kind, other, unsent_before),
         }
     {
@@ -503,10 +504,14 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
         after_read(from, source, all + usize::from(empty), result, 0, before);
     }
     errno::set(error);
-    if result >= 0 || full {
+    if result >= 0 {
         after_write(to, target, all + usize::from(full), result, peer);
     } else {
+        // Unlike write(2), it wakes nobody when it finds no room.
         write_ends(peer);
+        if full && target.is(Flags::EVIDENCE) {
+            sign(to, Signs::FILLED);
+        }
     }
     errno::set(error);
     result
