@@ -61,9 +61,11 @@ pub struct Sample {
     pub levels: i16,
     /// FIONREAD
     pub queued: Option<i32>,
-    /// What else the kind of file counts: of UDP sockets the memory of what is queued, of UNIX ones of what the peer has
-    /// not read yet, of TCP ones all bytes that ever came.
+    /// What else the kind of file counts of its input: of UDP sockets the memory of what is queued, of TCP ones all bytes
+    /// that ever came.
     pub count: Option<u64>,
+    /// What the peer of a UNIX socket has not read yet.
+    pub unread: Option<u64>,
 }
 
 /// What an item watches.
@@ -188,7 +190,7 @@ mod tests {
     const OUT: u32 = 4;
 
     fn sample(levels: i16, queued: i32) -> Sample {
-        Sample { levels, queued: Some(queued), count: None }
+        Sample { levels, queued: Some(queued), count: None, unread: None }
     }
 
     /// A ledger with item 7 of file 1, of which ours told `told` when it was writable and empty.

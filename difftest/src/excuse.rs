@@ -35,13 +35,16 @@ impl Run<'_> {
         let is_over = levels & (libc::POLLRDHUP | libc::POLLHUP) != 0;
         let count = match file.kind {
             Kind::Udp => sys::received(file.number),
-            Kind::UnixDatagram | Kind::UnixPackets => sys::unread(file.number),
-            // Of a peer that is not known nobody can know when it reads.
-            Kind::UnixStream if self.world.has_mate(file) => sys::unread(file.number),
             Kind::Tcp | Kind::TcpFresh if !is_over => sys::ever_received(file.number),
             _ => None,
         };
-        Ok(Some(Sample { levels, queued: sys::queued(file.number), count }))
+        // Of a peer that is not known nobody can know when it reads.
+        let unread = match file.kind {
+            Kind::UnixDatagram | Kind::UnixPackets => sys::unread(file.number),
+            Kind::UnixStream if self.world.has_mate(file) => sys::unread(file.number),
+            _ => None,
+        };
+        Ok(Some(Sample { levels, queued: sys::queued(file.number), count, unread }))
     }
 
     /// Waits on both sides and compares; an echo is no difference.

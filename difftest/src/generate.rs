@@ -104,6 +104,9 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
         let op = plan.op();
         if wishes.allow(op) {
             script.push(op);
+            if plan.moves_by_itself(op) {
+                script.push(Op::Pause { millis: 1 });
+            }
             if plan.leaves_no_trace(op) {
                 let instances: u8 = script.iter().map(|op| op.instances()).sum();
                 script.extend((0..instances).map(|epoll| Op::Wait { epoll, max: 16 }));
@@ -141,8 +144,11 @@ impl Plan {
     /// What comes and goes by such an operation between two looks nobody can know (docs/limits.md): everybody looks right
     /// after it.
     fn leaves_no_trace(&self, op: Op) -> bool {
+        let is_by_name = self.kinds.contains(&Kind::Fifo);
         match op {
-            Op::Read { way, .. } | Op::Write { way, .. } => way == Way::Foreign,
+            Op::Read { way, .. } | Op::Write { way, .. } => {
+                way == Way::Foreign || is_by_name || self.moves_by_itself(op)
+            }
             // The byte is passed over by the next read, whoever makes it.
             Op::Urgent(_) => true,
             // The ends of a FIFO are opened by name: nobody knows which belong together.
@@ -151,9 +157,16 @@ impl Plan {
             | Op::Reset(_)
             | Op::CloseRange { .. }
             | Op::Dup2 { .. }
-            | Op::Dup3 { .. } => self.kinds.contains(&Kind::Fifo),
+            | Op::Dup3 { .. }
+            | Op::Splice { .. } => is_by_name,
             _ => false,
         }
+    }
+
+    /// What is written to a terminal, or makes room in it, a thread of the kernel carries on.
+    fn moves_by_itself(&self, op: Op) -> bool {
+        let moves = matches!(op, Op::Read { .. } | Op::Write { .. } | Op::Splice { .. });
+        moves && self.kinds.contains(&Kind::Pty)
     }
 
     fn op(&mut self) -> Op {

@@ -164,6 +164,11 @@ impl World {
         self.files.iter().flatten().any(|file| file.kind == Kind::Signal)
     }
 
+    /// Whether something happens by itself, so that it matters who looks first.
+    pub fn has_timers(&self) -> bool {
+        self.files.iter().flatten().any(|file| file.kind == Kind::Timer)
+    }
+
     /// Does an operation whose labels are resolved. It may fail, as a program's may.
     pub fn perform(&mut self, op: Op) {
         let made = self.try_perform(op).unwrap_or_default();
@@ -178,7 +183,10 @@ impl World {
             Op::Open(kind) => return self.open(kind),
             Op::Read { fd, amount, way } => self.read(fd, amount, way)?,
             Op::Write { fd, amount, way } => self.write(fd, amount, way)?,
-            Op::Urgent(fd) => ignore(sys::send_urgent(self.number(fd)?)),
+            // UNIX streams have something of that name, with rules of its own.
+            Op::Urgent(fd) if self.file(fd).is_some_and(|file| file.kind != Kind::UnixStream) => {
+                ignore(sys::send_urgent(self.number(fd)?));
+            }
             Op::Splice { from, to, amount } => {
                 let moved = sys::splice(self.number(from)?, self.number(to)?, amount as usize);
                 if moved.is_ok_and(|count| count > 0) {

@@ -235,8 +235,13 @@ fn sign(fd: c_int, signs: Signs) {
 
 /// The file has woken all who wait for it, for whatever there is.
 pub fn woken(fd: c_int) {
+    sign_evident(fd, Signs::WOKEN);
+}
+
+/// A sign of a file that may be watched.
+pub fn sign_evident(fd: c_int, signs: Signs) {
     if TABLE.word(fd).is(Flags::EVIDENCE) {
-        sign(fd, Signs::WOKEN);
+        sign(fd, signs);
     }
 }
 
@@ -485,9 +490,12 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     let short = result < 0 && error == libc::EAGAIN || result > 0 && (result as usize) < len;
     let (mut empty, mut full) = (false, false);
     if short {
-        empty = sys::levels_now(from, libc::POLLIN) & libc::POLLIN == 0;
+        let levels = sys::levels_now(from, libc::POLLIN | libc::POLLRDHUP);
+        empty = levels & libc::POLLIN == 0;
         full = !empty && !is_writable(to);
-        if !empty && !full {
+        // Neither, and not for a message's or a stream's end either: another thread was as quick.
+        let ends = libc::POLLRDHUP | libc::POLLHUP;
+        if !empty && !full && source.kind().short_read_drains() && levels & ends == 0 {
             (empty, full) = (true, true);
         }
     }

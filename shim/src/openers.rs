@@ -2,7 +2,7 @@
 //! their making. It saves a question to the kernel for each registration, and shows the other end's writes as edges.
 
 use libc::{c_int, c_uint, itimerspec, sockaddr, socklen_t};
-use uepoll::fdtable::Flags;
+use uepoll::fdtable::{Flags, Signs};
 use uepoll::files::Kind;
 use uepoll::sys;
 
@@ -57,6 +57,7 @@ hooks! {
         let error = crate::errno::get();
         let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
         let fails = watched
+            && word.kind() != Kind::UnixStream
             && result < 0
             && (error == libc::EPIPE || crate::io::FROM_AFAR.contains(&error));
         if begins || fails {
@@ -126,7 +127,7 @@ hooks! {
     ) -> c_int {
         let result = real!(timerfd_settime(fd, flags, new, old));
         if result == 0 {
-            crate::io::woken(fd);
+            crate::io::sign_evident(fd, Signs::DRAINED);
         }
         result
     }
