@@ -23,7 +23,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -32,8 +32,10 @@ help:
 	@echo 'make test         all tests (installs what they need, where that is possible)'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
+
+	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make lint         formatter, linters, documentation'
-	@echo 'make bench        side by side with the kernel; make bench-quick for a look'
+	@echo 'make bench        side by side with the kernel, ten minutes; make bench-quick for a look, one minute'
 	@echo 'make install      into DESTDIR and PREFIX=$(PREFIX)'
 	@echo 'make clean'
 
@@ -49,7 +51,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests symbols difftest apps strace-demo
+test: test-deps rust-tests c-tests symbols budget difftest apps strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -95,6 +97,15 @@ soak: build
 	$(DIFFTEST) --threads --seed $$seed --seconds $$tenth --keep-going || status=1; \
 	exit $$status
 
+# Part of `make test`: no clock is read, so a busy machine changes nothing.
+budget: build
+	@$(call need,valgrind,apt-get install valgrind)
+	$(RELEASE)/uepoll-budget
+
+budget-renew: build
+	@$(call need,valgrind,apt-get install valgrind)
+	$(RELEASE)/uepoll-budget --renew
+
 lint:
 	@$(call need,cargo,$(RUST))
 	@cargo fmt --version >/dev/null 2>&1 || { echo 'make: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
@@ -114,8 +125,9 @@ lint:
 		echo 'shellcheck is not installed (apt-get install shellcheck): SKIPPED, the scripts were not checked'; \
 	fi
 
+# Ten minutes, and the table of docs/PERFORMANCE.md; the quick one is a look and leaves the table alone.
 bench: build
-	$(RELEASE)/uepoll-bench
+	$(RELEASE)/uepoll-bench --table docs/PERFORMANCE.md
 
 bench-quick: build
 	$(RELEASE)/uepoll-bench --quick

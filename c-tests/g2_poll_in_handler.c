@@ -1,6 +1,6 @@
 /*
- * G2, F1: poll(2) is async-signal-safe: a handler may look at an epoll descriptor by it, and by select and ppoll, having
- * interrupted a call on the very instance. What it sees is true.
+ * G2, F1: poll(2) is async-signal-safe: a handler may look at an epoll descriptor by it, and by select and ppoll,
+ * having interrupted a call on the very instance. What it sees is true.
  */
 #include "help.h"
 

@@ -46,7 +46,7 @@ failed=0
 run() {
     local title=$1 prefix=$2
     echo "== $title"
-    prove --jobs "$jobs" --exec "$prefix" "${programs[@]}" || failed=1
+    prove --jobs "$jobs" --failures --comments --exec "$prefix" "${programs[@]}" || failed=1
 }
 
 if [ "$mode" != preloaded ]; then

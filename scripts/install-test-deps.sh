@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests need and the machine lacks: as root, with apt-get. Otherwise it only tells what is missing, and
-# the tests concerned skip themselves.
+# the tests concerned skip themselves (but `make budget`, which fails without valgrind).
 
 set -euo pipefail
 PATH+=:/usr/sbin:/sbin
@@ -11,11 +11,13 @@ NEEDS=(
     redis-server=redis-server
     redis-cli=redis-tools
     redis-benchmark=redis-tools
+    memcached=memcached
     wrk=wrk
     curl=curl
     gcc=gcc
     strace=strace
     gdb=gdb
+    valgrind=valgrind
     perl=perl
     prove=perl
     shellcheck=shellcheck

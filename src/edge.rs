@@ -27,6 +27,8 @@ use crate::files::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     wanted: Events,
+    /// The bits whose rise is an edge.
+    rising: Events,
     /// The program itself shut the file's reading side: then RDHUP is high, and input may come all the same.
     deaf: bool,
     state: State,
@@ -54,15 +56,16 @@ pub enum Doubt {
 impl Trigger {
     /// The trigger of a fresh registration, or of one that EPOLL_CTL_MOD sets anew: everything is news.
     #[must_use]
-    pub fn new(asked: Events) -> Self {
+    pub fn new(asked: Events, kind: Kind) -> Self {
         let wanted = asked.intersection(Events::REPORTS) | Events::ALWAYS;
+        let rising = rising(wanted, kind);
         let once = asked.contains(Events::ONESHOT);
         let state = if asked.contains(Events::ET) {
-            State::Edge { once, armed: rising(wanted) }
+            State::Edge { once, armed: rising }
         } else {
             State::Level { once }
         };
-        Self { wanted, deaf: false, state }
+        Self { wanted, rising, deaf: false, state }
     }
 
     /// What to poll for; `None` when the item must leave the poll set.
@@ -81,7 +84,7 @@ impl Trigger {
     pub fn whole(&self) -> Events {
         match self.state {
             State::Level { .. } | State::Fired => self.wanted,
-            State::Edge { .. } => rising(self.wanted),
+            State::Edge { .. } => self.rising,
         }
     }
 
@@ -100,7 +103,7 @@ impl Trigger {
     /// The file was seen in this state without a report: nothing of it concerns the program.
     pub fn noticed(&mut self, levels: Events) {
         if let State::Edge { armed, .. } = &mut self.state {
-            *armed = rising(self.wanted) - levels;
+            *armed = self.rising - levels;
         }
     }
 
@@ -141,14 +144,14 @@ impl Trigger {
         if signs.contains(Signs::FAILED) {
             again |= Events::ERR;
         }
-        *armed |= again & rising(self.wanted);
+        *armed |= again & self.rising;
     }
 
     /// The file's queue was seen to grow, or to be empty: the next look at IN is news.
     pub fn rearm_input(&mut self) {
         let State::Edge { armed, .. } = &mut self.state else { return };
         if self.deaf || armed.contains(Events::RDHUP) {
-            *armed |= Events::READ & rising(self.wanted);
+            *armed |= Events::READ & self.rising;
         }
     }
 
@@ -168,10 +171,10 @@ impl Trigger {
                 && !armed.intersects(self.wanted - Events::ALWAYS);
             return (!over).then_some(Doubt::Unmaskable);
         }
-        let input = self.wanted & (Events::IN | Events::RDNORM);
+        let input = self.rising & (Events::IN | Events::RDNORM);
         let more_may_come = self.deaf || armed.contains(Events::RDHUP);
         // An urgent byte that was reported stays until the program has read past it, and another one may follow.
-        let urgent = kind == Kind::Tcp && !(rising(self.wanted) & Events::PRI - armed).is_empty();
+        let urgent = kind == Kind::Tcp && !(self.rising & (Events::PRI - armed)).is_empty();
         let unread = (urgent || !(input - armed).is_empty()) && more_may_come;
         unread.then_some(Doubt::Unread)
     }
@@ -187,16 +190,28 @@ impl Trigger {
         self.wanted.intersects(events)
     }
 
+    /// Whether the rise of input concerns it.
+    #[must_use]
+    pub fn watches_input(&self) -> bool {
+        self.rising.intersects(Events::IN | Events::RDNORM)
+    }
+
     /// Whether input is news when poll reports it.
     #[must_use]
     pub fn is_input_armed(&self) -> bool {
         match self.state {
             State::Level { .. } => true,
             State::Edge { armed, .. } => {
-                armed.contains(self.wanted & (Events::IN | Events::RDNORM))
+                armed.contains(self.rising & (Events::IN | Events::RDNORM))
             }
             State::Fired => false,
         }
+    }
+
+    /// Whether it has reported a hang-up, which was not over since.
+    #[must_use]
+    pub fn reported_hup(&self) -> bool {
+        matches!(self.state, State::Edge { armed, .. } if !armed.contains(Events::HUP))
     }
 
     /// Whether it reports edges: it wants the hooks' evidence.
@@ -212,10 +227,17 @@ impl Trigger {
     }
 }
 
-/// The bits whose rise is an edge for an item with this mask. An urgent byte wakes who waits for input.
-fn rising(wanted: Events) -> Events {
-    let urgent = if wanted.intersects(Events::READ) { Events::PRI } else { Events::empty() };
-    wanted | Events::ALWAYS | Events::RDHUP | urgent
+/// The bits whose rise is an edge for an item with this mask. An urgent byte wakes who waits for input; and a socket's
+/// input wakes who waits for an urgent byte.
+fn rising(wanted: Events, kind: Kind) -> Events {
+    let mut rising = wanted | Events::ALWAYS | Events::RDHUP;
+    if wanted.intersects(Events::READ) {
+        rising |= Events::PRI;
+    }
+    if kind.is_socket() && wanted.intersects(kind.wakes_for_input()) {
+        rising |= Events::IN;
+    }
+    rising
 }
 
 /// How far a file's input had come when it was last reported.
@@ -282,12 +304,12 @@ mod tests {
     use super::*;
 
     fn edge(events: Events) -> Trigger {
-        Trigger::new(events | Events::ET)
+        Trigger::new(events | Events::ET, Kind::Tcp)
     }
 
     #[test]
     fn a_level_is_news_as_long_as_it_is_high() {
-        let mut item = Trigger::new(Events::IN);
+        let mut item = Trigger::new(Events::IN, Kind::Tcp);
         for _ in 0..3 {
             assert_eq!(item.news(Events::IN | Events::OUT), Some(Events::IN));
             item.reported(Events::IN);
@@ -299,7 +321,7 @@ mod tests {
     #[test]
     fn a_mask_of_nothing_still_reports_hup_and_err() {
         for mode in [Events::empty(), Events::ET] {
-            let item = Trigger::new(mode);
+            let item = Trigger::new(mode, Kind::Pipe);
             assert_eq!(item.news(Events::HUP | Events::IN), Some(Events::HUP));
             assert_eq!(item.news(Events::IN), None);
         }
@@ -384,7 +406,7 @@ mod tests {
     #[test]
     fn one_shot_disarms_the_whole_item() {
         for mode in [Events::empty(), Events::ET] {
-            let mut item = Trigger::new(Events::IN | Events::ONESHOT | mode);
+            let mut item = Trigger::new(Events::IN | Events::ONESHOT | mode, Kind::Tcp);
             item.reported(Events::IN);
             assert!(item.is_fired());
             assert_eq!(item.news(Events::IN | Events::HUP | Events::ERR), None);

@@ -39,6 +39,7 @@ pub struct Engine {
     pub(crate) nesting: Mutex<()>,
     watches: AtomicUsize,
     max_watches: usize,
+    is_exhausted: fn() -> bool,
     crowdings: AtomicU32,
     /// Who this process is: a vfork child shares all this memory, and must change nothing.
     pid: AtomicU32,
@@ -85,11 +86,16 @@ impl Instance {
 }
 
 impl Engine {
-    /// An engine over a table of descriptors. `max_watches` stands in for the kernel's limit where that cannot be read.
+    /// An engine over a table of descriptors. `max_watches` stands in for the kernel's limit where that cannot be read;
+    /// `is_exhausted` says whether the heap goes on with its last reserve, so that nothing new may be begun.
     ///
     /// # Errors
     /// ENOMEM.
-    pub fn new(table: &'static FdTable, max_watches: Option<usize>) -> Result<Self> {
+    pub fn new(
+        table: &'static FdTable,
+        max_watches: Option<usize>,
+        is_exhausted: fn() -> bool,
+    ) -> Result<Self> {
         let mut instances = Vec::new();
         instances.try_reserve_exact(MAX_INSTANCES).map_err(|_| Errno::ENOMEM)?;
         instances.resize_with(MAX_INSTANCES, OnceBox::new);
@@ -101,6 +107,7 @@ impl Engine {
             nesting: Mutex::new(()),
             watches: AtomicUsize::new(0),
             max_watches: kernel_max_watches().or(max_watches).unwrap_or(DEFAULT_MAX_WATCHES),
+            is_exhausted,
             crowdings: AtomicU32::new(0),
             pid: AtomicU32::new(sys::getpid()),
             cancels: AtomicU32::new(0),
@@ -115,6 +122,7 @@ impl Engine {
         if flags & !libc::EPOLL_CLOEXEC != 0 {
             return Err(Errno::EINVAL);
         }
+        self.check_memory()?;
         let mut registry = self.registry.lock();
         self.reap(&mut registry);
         registry.live.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
@@ -337,6 +345,14 @@ impl Engine {
 
     pub(crate) fn new_set(&self) -> Result<Box<dyn Set>> {
         Ok(Box::new(PollSet::new(self.table)?))
+    }
+
+    /// Whether something new may take memory. What is there already goes on with the heap's reserve.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub(crate) fn check_memory(&self) -> Result<()> {
+        if (self.is_exhausted)() { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     pub(crate) fn count_watch(&self) -> Result<()> {

@@ -257,6 +257,13 @@ impl Inner {
                 {
                     item.trigger.rearm_input();
                 }
+                // The hang-up of a pipe is over when somebody opens its other end, who wakes all readers.
+                if item.kind == Kind::Pipe
+                    && item.trigger.reported_hup()
+                    && !levels.contains(Events::HUP)
+                {
+                    item.trigger.rearm(Signs::WOKEN, item.kind);
+                }
                 if item.trigger.news(levels).is_some() {
                     hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
                 } else {

@@ -159,6 +159,8 @@ pub struct FdTable {
     ours_end: AtomicU32,
     files: AtomicU64,
     any_dup: AtomicBool,
+    /// A bit for each kind of file that an item which wants evidence was ever registered for.
+    evident_kinds: AtomicU32,
 }
 
 impl FdTable {
@@ -173,6 +175,7 @@ impl FdTable {
             ours_end: AtomicU32::new(0),
             files: AtomicU64::new(0),
             any_dup: AtomicBool::new(false),
+            evident_kinds: AtomicU32::new(0),
         }
     }
 
@@ -377,6 +380,26 @@ impl FdTable {
     /// Whether any number was ever duplicated.
     pub fn any_dup(&self) -> bool {
         self.any_dup.load(Ordering::SeqCst)
+    }
+
+    /// Whether evidence of this kind of file was ever wanted.
+    pub fn wants_evidence_of(&self, kind: Kind) -> bool {
+        self.evident_kinds.load(Ordering::Relaxed) & 1 << kind as u32 != 0
+    }
+
+    /// Says that evidence of this kind of file is wanted, for good.
+    pub fn set_wants_evidence_of(&self, kind: Kind) {
+        self.evident_kinds.fetch_or(1 << kind as u32, Ordering::Relaxed);
+    }
+
+    /// The numbers of this kind of which evidence is wanted.
+    pub fn evident(&self, kind: Kind) -> impl Iterator<Item = RawFd> {
+        let is_evident = move |fd: &RawFd| {
+            let word = self.word(*fd);
+            word.is(Flags::EVIDENCE) && word.kind() == kind
+        };
+        let end = if self.wants_evidence_of(kind) { self.high() } else { 0 };
+        (0..end).filter(is_evident)
     }
 
     /// Other processes may have what was this one's alone: it forked, or sent descriptors away.

@@ -90,10 +90,24 @@ impl Kind {
         matches!(self, Self::Eventfd | Self::EventfdSemaphore)
     }
 
+    /// Whether it is a socket.
+    pub fn is_socket(self) -> bool {
+        matches!(
+            self,
+            Self::Tcp
+                | Self::UnixStream
+                | Self::Datagram
+                | Self::UnixPackets
+                | Self::TcpListener
+                | Self::Listener
+        )
+    }
+
     /// The bits that its wake-ups for input are for: who asked for none of them is not woken.
     pub fn wakes_for_input(self) -> Events {
         match self {
             Self::Eventfd | Self::EventfdSemaphore | Self::Timerfd | Self::Epoll => Events::IN,
+            _ if self.is_socket() => Events::READ | Events::PRI,
             _ => Events::READ,
         }
     }

@@ -188,6 +188,7 @@ impl Inner {
         event: Event,
     ) -> Result<u32> {
         let table = engine.table;
+        engine.check_memory()?;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
         self.changes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
@@ -202,6 +203,9 @@ impl Inner {
             item.trigger.shut();
         }
         let evidence = if item.wants_evidence() { Flags::EVIDENCE } else { Flags::empty() };
+        if item.wants_evidence() {
+            table.set_wants_evidence_of(kind);
+        }
         let mine = Holder::slot(slot);
         let before = entry.word().holder();
         let holder = match before {
@@ -237,6 +241,7 @@ impl Inner {
         for index in 0..self.interest.places() {
             if let Some(item) = self.interest.get_mut(index) {
                 item.nested = true;
+                table.set_wants_evidence_of(item.kind);
                 table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
             }
             self.rewatch(table, index);
@@ -263,7 +268,7 @@ impl Inner {
     pub fn modify(&mut self, table: &FdTable, index: u32, event: Event) {
         let Some(item) = self.interest.get_mut(index) else { return };
         item.data = event.data;
-        item.trigger = Trigger::new(event.events);
+        item.trigger = Trigger::new(event.events, item.kind);
         item.backlog = None;
         // What the new mask asks for has not risen by being asked for.
         item.levels = Events::all();
@@ -274,6 +279,7 @@ impl Inner {
             && let Some(home) = table.home(item.via)
         {
             table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
+            table.set_wants_evidence_of(item.kind);
             item.seen = home.look();
         }
         self.rewatch(table, index);

@@ -87,7 +87,7 @@ impl Item {
             file,
             kind,
             data,
-            trigger: Trigger::new(asked),
+            trigger: Trigger::new(asked, kind),
             exclusive: asked.contains(Events::EXCLUSIVE),
             seen: Evidence::default(),
             backlog: None,
@@ -119,7 +119,7 @@ impl Item {
     pub fn watch(&self, private: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let whole = self.trigger.whole();
-        let edge = self.wants_evidence() && self.trigger.wants(Events::IN | Events::RDNORM);
+        let edge = self.wants_evidence() && self.trigger.watches_input();
         let backlog = edge && self.trust < TRUSTED && !private;
         Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
     }

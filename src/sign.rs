@@ -23,14 +23,7 @@ bitflags! {
     }
 }
 
-impl Signs {
-    /// Where the counter of one sign begins.
-    fn counter(self) -> u32 {
-        self.bits().trailing_zeros() * Evidence::BITS
-    }
-}
-
-/// The signs of a file so far, as seven counters of 8 bits. Items keep the counts that they last acted on. A counter moves
+/// The signs of a file so far, as seven counters of a byte each. Items keep the counts that they last acted on. A counter moves
 /// only after somebody has looked at it (its bit of `FRESH`), so it cannot wrap round to where the only looker left it,
 /// however often the program calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -49,25 +42,24 @@ impl Evidence {
     #[must_use]
     pub fn since(self, then: Self) -> Signs {
         let moved = (self.0 ^ then.0) & Self::COUNTS;
-        if moved == 0 {
-            return Signs::empty();
+        let mut bits = 0;
+        for (index, byte) in moved.to_le_bytes().into_iter().enumerate() {
+            bits |= u8::from(byte != 0) << index;
         }
-        let has_moved = |sign: &Signs| moved >> sign.counter() & Self::COUNT != 0;
-        Signs::all().iter().filter(has_moved).collect()
+        Signs::from_bits_retain(bits)
     }
 
     /// Counts those signs whose counters somebody has looked at since they last moved. `None`: there are none.
     #[must_use]
     pub(crate) fn count(self, signs: Signs) -> Option<Self> {
         let mut word = self.0;
-        for sign in signs.iter() {
-            let shift = sign.counter();
-            let fresh = u64::from(sign.bits()) << Self::FRESH_SHIFT;
-            if word & fresh == 0 {
-                let count = (word >> shift).wrapping_add(1) & Self::COUNT;
-                word = word & !(Self::COUNT << shift) | count << shift | fresh;
-            }
+        let stale = u64::from(signs.bits()) & !(word >> Self::FRESH_SHIFT);
+        for index in (0..7).filter(|index| stale >> index & 1 != 0) {
+            let shift = index * Self::BITS;
+            let count = (word >> shift).wrapping_add(1) & Self::COUNT;
+            word = word & !(Self::COUNT << shift) | count << shift;
         }
+        word |= stale << Self::FRESH_SHIFT;
         (word != self.0).then_some(Self(word))
     }
 }

@@ -15,7 +15,7 @@ fn engine() -> &'static Engine {
     static TABLES: [FdTable; 12] = [const { FdTable::new() }; 12];
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let table = &TABLES[NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst)];
-    Box::leak(Box::new(Engine::new(table, None).unwrap()))
+    Box::leak(Box::new(Engine::new(table, None, || false).unwrap()))
 }
 
 fn event(events: Events, data: u64) -> Option<Event> {

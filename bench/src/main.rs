@@ -3,12 +3,16 @@
 //! Each case is measured in interleaved pairs (native, preloaded, native, preloaded, ...). A pair shares the weather of
 //! the machine, so what is compared is the ratio inside each pair; printed are the median of these ratios and their
 //! lowest and highest. The order of the files: `pairs` (what a case is, and the statistics), `run` (programs with a time
-//! limit), `servers` (starting, watching, stopping), one file for each family of cases, `report` (table and JSON).
+//! limit), `servers` (starting, watching, stopping), one file for each family of cases, `load` (a load generator), `report` (what is
+//! printed, and JSON), `plots`, `table`.
 
+mod load;
+mod memcached;
 mod micro;
 mod nginx;
 mod options;
 mod pairs;
+mod plots;
 mod processes;
 mod redis;
 mod report;
@@ -17,6 +21,7 @@ mod servers;
 mod setup;
 mod size;
 mod startup;
+mod table;
 
 use std::process::ExitCode;
 
@@ -71,6 +76,7 @@ fn chosen(options: &Options) -> Result<Vec<Box<dyn Case>>, String> {
     let mut all: Vec<Box<dyn Case>> = Vec::new();
     all.extend(nginx::cases());
     all.extend(redis::cases());
+    all.extend(memcached::cases());
     all.extend(micro::cases());
     all.extend(startup::cases());
     let Some(wanted) = &options.case else {
@@ -107,6 +113,13 @@ fn measure(options: &Options, cases: &[Box<dyn Case>]) -> Result<Report, String>
             Ok(path) => println!("results: {}", path.display()),
             Err(error) => return Err(format!("{}: {error}", directory.display())),
         }
+        for path in plots::write(&report, &directory)? {
+            println!("plot: {}", path.display());
+        }
+    }
+    if let Some(file) = &options.table {
+        table::write(&report, file).map_err(|error| format!("{}: {error}", file.display()))?;
+        println!("table: {}", file.display());
     }
     Ok(report)
 }

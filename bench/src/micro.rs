@@ -8,76 +8,154 @@ use crate::servers::OneProcessor;
 use crate::setup::{LIBRARY, Setup, Side};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// "One ready among 16" is to be answered within this many nanoseconds.
-const WAIT_16: Wanted = Wanted::AtMost(2500.0);
+/// Large and small: a busy server, and what a process may have open here.
+const SIZES: [usize; 2] = [1000, 9000];
 
 struct Micro {
     /// Also the argument of `uepoll-micro`.
     name: String,
     about: String,
     metric: Metric,
+    /// The program prints nanoseconds, and the case is about how many there are in a second.
+    inverse: bool,
     in_quick: bool,
 }
 
-const NANOSECONDS: Metric =
-    Metric { name: "ns/op", better: Better::Lower, has_ratio: true, wanted: None };
-/// The kernel keeps its items where VmRSS does not show them.
-const BYTES: Metric =
-    Metric { name: "bytes/fd", better: Better::Lower, has_ratio: false, wanted: None };
+/// Prepared and then named: `Micro` without name and words.
+#[derive(Clone, Copy)]
+struct What {
+    metric: Metric,
+    inverse: bool,
+    in_quick: bool,
+}
+
+impl What {
+    const fn of(name: &'static str, better: Better) -> What {
+        let metric = Metric { name, better, has_ratio: true, wanted: None };
+        What { metric, inverse: false, in_quick: false }
+    }
+
+    /// The kernel keeps its items where nobody is charged for them.
+    fn without_ratio(mut self) -> What {
+        self.metric.has_ratio = false;
+        self
+    }
+
+    fn wanted(mut self, wanted: Wanted) -> What {
+        self.metric.wanted = Some(wanted);
+        self
+    }
+
+    fn also_quick(mut self, also: bool) -> What {
+        self.in_quick = also;
+        self
+    }
+}
+
+const NANOSECONDS: What = What::of("ns/op", Better::Lower);
+const MESSAGES: What = What::of("messages/s", Better::Higher);
+const EVENTS: What = What { inverse: true, ..What::of("events/s", Better::Higher) };
 
 pub fn cases() -> Vec<Box<dyn Case>> {
-    let mut cases: Vec<Box<dyn Case>> = Vec::new();
-    let mut case = |name: &str, about: &str, metric: Metric, in_quick: bool| {
-        cases.push(Box::new(Micro { name: name.into(), about: about.into(), metric, in_quick }));
+    let mut cases: Vec<Micro> = Vec::new();
+    let mut case = |name: &str, what: What, about: &str| {
+        let What { metric, inverse, in_quick } = what;
+        cases.push(Micro { name: name.into(), about: about.into(), metric, inverse, in_quick });
     };
-    case("ctl-add-del", "one ADD and one DEL of an eventfd", NANOSECONDS, true);
-    case("ctl-mod", "one MOD of an eventfd", NANOSECONDS, true);
-    for (timeout, said) in [("wait0", "timeout 0"), ("wait", "timeout -1")] {
-        for (suffix, kind) in [("", "eventfds"), ("-sockets", "socket pairs")] {
-            for size in [1, 16, 64, 1000, 9000] {
-                let wanted = (size == 16 && suffix.is_empty()).then_some(WAIT_16);
-                let in_quick =
-                    if suffix.is_empty() { size != 64 } else { timeout == "wait" && size == 9000 };
-                let about =
-                    format!("epoll_wait, {said}, one ready (level, undrained) of {size} {kind}");
-                case(
-                    &format!("{timeout}-{size}{suffix}"),
-                    &about,
-                    Metric { wanted, ..NANOSECONDS },
-                    in_quick,
-                );
+    let five_times_faster = NANOSECONDS.wanted(Wanted::RatioAtMost(0.2)).also_quick(true);
+    for operation in ["add", "mod", "del"] {
+        let name = format!("ctl-{operation}");
+        let about =
+            format!("one {}, in turn for 1000 socket pairs", operation.to_ascii_uppercase());
+        case(&name, five_times_faster, &about);
+    }
+    for size in [1, 16, 64, 1000, 9000] {
+        let about = format!("epoll_wait, one ready (level, undrained) of {size} eventfds");
+        let quick = NANOSECONDS.also_quick(size == 16 || size == 9000);
+        case(&format!("wait-{size}"), quick, &about);
+    }
+    case(
+        "wait-16-sockets",
+        NANOSECONDS,
+        "epoll_wait, one ready (level, undrained) of 16 socket pairs",
+    );
+    case(
+        "wait-9000-sockets",
+        NANOSECONDS,
+        "epoll_wait, one ready (level, undrained) of 9000 socket pairs",
+    );
+    case("wait0-16", NANOSECONDS, "epoll_wait, timeout 0, one ready of 16 eventfds");
+    case("wait-empty-16", NANOSECONDS, "epoll_wait, timeout 0, none ready of 16 eventfds");
+    case(
+        "parked-9000-over-16",
+        What::of("times", Better::Lower)
+            .without_ratio()
+            .wanted(Wanted::AtMost(3.0))
+            .also_quick(true),
+        "epoll_wait with one ready of 9000 socket pairs, in times of one of 16",
+    );
+    case(
+        "ping-pong",
+        NANOSECONDS.wanted(Wanted::RatioAtMost(1.10)).also_quick(true),
+        "there and back between two threads, two pipes, two epolls, one processor",
+    );
+    for (how, said) in [("active", "always the same"), ("moving", "at random")] {
+        for size in SIZES {
+            for active in [1, 16, 64] {
+                for (suffix, trigger) in [("", "level"), ("-edge", "edge")] {
+                    let hardest = how == "moving" && (active, size) == (1, 9000);
+                    let what = if hardest {
+                        EVENTS.wanted(Wanted::ratio_at_least(0.15)).also_quick(suffix.is_empty())
+                    } else {
+                        EVENTS
+                    };
+                    let about = format!(
+                        "{active} active of {size} socket pairs, {said}, {trigger}: write, wait, read"
+                    );
+                    case(&format!("{how}-{active}-of-{size}{suffix}"), what, &about);
+                }
             }
         }
     }
-    case("wait-empty-16", "epoll_wait, timeout 0, none ready of 16 eventfds", NANOSECONDS, false);
-    case(
-        "ping-pong",
-        "there and back between two threads, two pipes, two epolls, one processor",
-        NANOSECONDS,
-        true,
-    );
-    for (active, size) in [(1, 1000), (16, 1000), (1, 9000), (64, 9000)] {
-        let about =
-            format!("an event of {active} active socket pairs among {size}: write, wait, read");
-        case(&format!("active-{active}-of-{size}"), &about, NANOSECONDS, active > 1);
-    }
     case(
         "oneshot-2-threads",
+        NANOSECONDS.also_quick(true),
         "two threads wait and re-arm with MOD, 16 ready one-shots",
-        NANOSECONDS,
-        true,
     );
-    case("io-null-unwatched", "write to /dev/null, unwatched", NANOSECONDS, true);
-    case("io-eventfd-unwatched", "write to and read from an eventfd, unwatched", NANOSECONDS, true);
+    for (trigger, said) in [("oneshot", "one-shot"), ("edge", "edge-triggered")] {
+        for threads in [2, 4] {
+            let about = format!(
+                "{threads} threads on one instance pass 16 messages around 64 pairs, {said}"
+            );
+            let what = MESSAGES.wanted(Wanted::ratio_at_least(0.7)).also_quick(threads == 2);
+            case(&format!("workers-{trigger}-{threads}"), what, &about);
+        }
+    }
+    case("io-null-unwatched", NANOSECONDS, "write to /dev/null, unwatched");
+    case("io-eventfd-unwatched", NANOSECONDS, "write to and read from an eventfd, unwatched");
     case(
         "io-eventfd-watched",
-        "write to and read from an eventfd in an interest list",
         NANOSECONDS,
-        true,
+        "write to and read from an eventfd in an interest list",
     );
-    case("dup-close-unwatched", "dup and close of an unwatched eventfd", NANOSECONDS, true);
-    case("memory-9000", "growth of VmRSS over 9000 ADDs and some waits", BYTES, true);
-    cases
+    case("dup-close-unwatched", NANOSECONDS, "dup and close of an unwatched eventfd");
+    case(
+        "memory-fd-9000",
+        What::of("bytes/fd", Better::Lower)
+            .without_ratio()
+            .wanted(Wanted::AtMost(200.0))
+            .also_quick(true),
+        "resident memory of 9000 eventfds, opened, registered and waited for once",
+    );
+    case(
+        "memory-thread-9000",
+        What::of("kB/thread", Better::Lower)
+            .without_ratio()
+            .wanted(Wanted::AtMost(32.0))
+            .also_quick(true),
+        "resident memory that parking 9000 eventfds adds, for each watcher thread",
+    );
+    cases.into_iter().map(|case| Box::new(case) as Box<dyn Case>).collect()
 }
 
 impl Case for Micro {
@@ -102,13 +180,13 @@ impl Case for Micro {
         let _pinned = if self.name == "ping-pong" { Some(OneProcessor::pin()?) } else { None };
         let mut command = setup.command(side, setup.micro());
         command.arg(&self.name);
-        let (warm, measure) = setup.either((60, 50), (300, 300));
+        let (warm, measure) = setup.either((60, 60), (100, 120));
         command.args(["--warm-ms", &warm.to_string(), "--measure-ms", &measure.to_string()]);
         // The program looks at its own descriptors and mappings, and fails when the wrong epoll answers.
         command.args(["--library", if setup.preloads(side) { LIBRARY } else { "none" }]);
         let printed = run::bounded(command, LIMIT)?;
-        let number =
+        let number: f64 =
             printed.trim().parse().map_err(|_| format!("uepoll-micro printed {printed:?}"))?;
-        Ok(vec![number])
+        Ok(vec![if self.inverse { 1e9 / number } else { number }])
     }
 }

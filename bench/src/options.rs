@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 pub const HELP: &str = "\
 usage: uepoll-bench [--quick] [--case NAME] [--pairs N] [--check] [--list] [--results DIR]
+                    [--table FILE]
 
-  --quick        fewer cases, three short pairs each: about a minute
+  --quick        fewer cases, three short pairs each: about a minute; without it, ten
   --case NAME    only the case NAME, or all whose name contains NAME
   --pairs N      N pairs for each case (default: 5, with --quick 3)
   --check        exit with 2 when a wanted figure is missed or was not measured
   --list         print the names of the cases
-  --results DIR  where the JSON file goes (default: bench/results, when there is a bench/ here)
+  --results DIR  where JSON and plots go (default: bench/results, when there is a bench/ here)
+  --table FILE   write the table into FILE, between its marks (as in docs/PERFORMANCE.md)
 
 exit status: 0 measured; 1 a case failed to run, or all were skipped;
              2 a wanted figure was missed (--check); 64 usage
@@ -34,6 +36,7 @@ pub struct Options {
     pub case: Option<String>,
     pub pairs: Option<usize>,
     pub results: Option<PathBuf>,
+    pub table: Option<PathBuf>,
     /// Not in the help: both sides run natively, which measures the noise of the bench itself.
     pub native_only: bool,
 }
@@ -63,6 +66,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Request, Str
             "--native-only" => options.native_only = true,
             "--case" => options.case = Some(value()?),
             "--results" => options.results = Some(PathBuf::from(value()?)),
+            "--table" => options.table = Some(PathBuf::from(value()?)),
             "--pairs" => {
                 let count = value()?;
                 match count.parse() {
@@ -75,6 +79,9 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Request, Str
     }
     if options.check && options.native_only {
         return Err("--check judges the library, which --native-only leaves out".into());
+    }
+    if options.table.is_some() && (options.case.is_some() || options.native_only) {
+        return Err("--table replaces the whole table, so it wants all cases on both sides".into());
     }
     Ok(Request::Run(options))
 }
@@ -108,6 +115,7 @@ mod tests {
             "--fast",
             "nginx",
             "--check --native-only",
+            "--table file --case nginx",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

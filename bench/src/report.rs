@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::pairs::{Better, Case, Measured, Outcome, Spread, Wanted};
+use crate::pairs::{Better, Case, Measured, Outcome, Spread, Verdict};
 use crate::setup::Setup;
 use crate::size::LibrarySize;
 
@@ -16,11 +16,21 @@ use crate::size::LibrarySize;
 const QUIET_LOAD: f64 = 0.3;
 const QUIET_SHARE: f64 = 0.05;
 
+/// A case that was measured.
+pub struct Row {
+    pub name: String,
+    pub about: String,
+    pub metrics: Vec<Measured>,
+    /// Other programs took so much of the machine meanwhile that the row should be measured again.
+    pub busy: bool,
+}
+
 pub struct Report {
     begin: Instant,
     native_only: bool,
     load_before: f64,
     cases: Vec<Value>,
+    rows: Vec<Row>,
     library: Option<Value>,
     head: Value,
     measured: usize,
@@ -62,6 +72,7 @@ impl Report {
             native_only: setup.native_only(),
             load_before,
             cases: Vec::new(),
+            rows: Vec::new(),
             library: None,
             head,
             measured: 0,
@@ -85,9 +96,8 @@ impl Report {
                 self.measured += 1;
                 for (row, measured) in metrics.iter().enumerate() {
                     // The kernel twice says nothing about the library.
-                    let wanted = measured.metric.wanted.filter(|_| !self.native_only);
-                    let met = wanted.map(|wanted| wanted.met_by(measured));
-                    self.missed += usize::from(met == Some(false));
+                    let verdict = measured.verdict().filter(|_| !self.native_only);
+                    self.missed += usize::from(verdict == Some(Verdict::Missed));
                     if row > 0 {
                         print!("{:<22} ", "");
                     }
@@ -96,10 +106,16 @@ impl Report {
                     } else {
                         String::new()
                     };
-                    println!("{}{busy}", line(measured, met));
+                    println!("{}{busy}", line(measured, verdict));
                 }
-                let metrics: Vec<Value> = metrics.iter().map(metric_json).collect();
-                json!({ "outcome": "measured", "others_share": others, "metrics": metrics })
+                let values: Vec<Value> = metrics.iter().map(metric_json).collect();
+                self.rows.push(Row {
+                    name: case.name().into(),
+                    about: case.about(),
+                    metrics,
+                    busy: others > QUIET_SHARE,
+                });
+                json!({ "outcome": "measured", "others_share": others, "metrics": values })
             }
             Outcome::Skipped(why) => {
                 self.skipped += 1;
@@ -132,6 +148,9 @@ impl Report {
 
     /// Prints the last lines.
     pub fn end(&self) {
+        if !self.native_only {
+            self.name_missed();
+        }
         println!(
             "{} measured, {} skipped, {} failed, {} wanted figures missed; {} s; ratios are preloaded / native",
             self.measured,
@@ -140,6 +159,26 @@ impl Report {
             self.missed,
             self.begin.elapsed().as_secs()
         );
+    }
+
+    /// Once more together: they are scattered over a long table.
+    fn name_missed(&self) {
+        for row in &self.rows {
+            for measured in &row.metrics {
+                let (Some(wanted), Some(Verdict::Missed)) =
+                    (measured.metric.wanted, measured.verdict())
+                else {
+                    continue;
+                };
+                let found =
+                    wanted.found(measured).map_or("no ratio".into(), |found| format!("{found:.3}"));
+                let busy = if row.busy { ", on a busy machine" } else { "" };
+                println!(
+                    "missed: {}, {}: {wanted} is wanted, found {found}{busy}",
+                    row.name, measured.metric.name
+                );
+            }
+        }
     }
 
     pub fn measured(&self) -> usize {
@@ -154,6 +193,26 @@ impl Report {
         self.missed
     }
 
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What the files of this run are called, each with its own ending.
+    pub fn stem(&self) -> String {
+        self.head["unix_time"].to_string()
+    }
+
+    /// How and where it was measured, in one line.
+    pub fn circumstances(&self) -> String {
+        format!(
+            "{} pairs{}; {}; load before {:.2}",
+            self.head["pairs"],
+            if self.head["quick"] == true { ", short ones (`--quick`)" } else { "" },
+            self.head["machine"]["summary"].as_str().unwrap_or_default(),
+            self.load_before
+        )
+    }
+
     /// One file for each run, named by its time.
     pub fn write_json(&self, directory: &Path) -> io::Result<PathBuf> {
         fs::create_dir_all(directory)?;
@@ -162,13 +221,13 @@ impl Report {
         whole["seconds"] = json!(self.begin.elapsed().as_secs());
         whole["cases"] = Value::Array(self.cases.clone());
         whole["library"] = self.library.clone().unwrap_or(Value::Null);
-        let path = directory.join(format!("{}.json", self.head["unix_time"]));
+        let path = directory.join(format!("{}.json", self.stem()));
         fs::write(&path, format!("{whole:#}\n"))?;
         Ok(path)
     }
 }
 
-fn line(measured: &Measured, met: Option<bool>) -> String {
+fn line(measured: &Measured, verdict: Option<Verdict>) -> String {
     let (ratio, spread) = match measured.ratio {
         Some(ratio) => (
             format!("{:.3}", ratio.median),
@@ -176,18 +235,10 @@ fn line(measured: &Measured, met: Option<bool>) -> String {
         ),
         None => ("-".into(), String::new()),
     };
-    let wanted = match measured.metric.wanted {
-        Some(Wanted::RatioAtLeast(least)) => format!("ratio >= {least}"),
-        Some(Wanted::AtMost(most)) => format!("<= {}", figure(most)),
-        None => String::new(),
-    };
-    let verdict = match met {
-        Some(true) => " met",
-        Some(false) => " MISSED",
-        None => "",
-    };
+    let wanted = measured.metric.wanted.map(|wanted| wanted.to_string()).unwrap_or_default();
+    let verdict = verdict.map_or("", Verdict::said);
     let line = format!(
-        "{:<15} {:>11} {:>12} {ratio:>7} {spread:>15}   {wanted}{verdict}",
+        "{:<15} {:>11} {:>12} {ratio:>7} {spread:>15}   {wanted} {verdict}",
         measured.metric.name,
         figure(measured.native.median),
         figure(measured.preloaded.median),
@@ -196,7 +247,7 @@ fn line(measured: &Measured, met: Option<bool>) -> String {
 }
 
 /// A number with as many digits as are worth reading.
-fn figure(number: f64) -> String {
+pub fn figure(number: f64) -> String {
     let decimals = match number.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
@@ -213,10 +264,11 @@ fn metric_json(measured: &Measured) -> Value {
         "native": spread_json(&measured.native),
         "preloaded": spread_json(&measured.preloaded),
         "ratio": measured.ratio.as_ref().map(spread_json),
-        "wanted": measured.metric.wanted.map(|wanted| match wanted {
-            Wanted::RatioAtLeast(least) => json!({ "ratio_at_least": least, "met": wanted.met_by(measured) }),
-            Wanted::AtMost(most) => json!({ "at_most": most, "met": wanted.met_by(measured) }),
-        }),
+        "more": spread_json(&measured.more),
+        "wanted": measured.metric.wanted.map(|wanted| json!({
+            "figure": wanted.to_string(),
+            "verdict": measured.verdict().map(Verdict::said),
+        })),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Servers on free ports of 127.0.0.1, each in a directory of its own: started, watched and stopped.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::load::{Generator, Talk};
+use crate::pairs::{Better, Metric, Wanted};
 use crate::processes::{self, EpollUse};
 use crate::run;
 use crate::setup::{LIBRARY, Setup, Side};
@@ -77,6 +80,24 @@ impl Server {
         processes::processor_time(self.child.id())
     }
 
+    /// Runs a load and takes the server's processor time meanwhile. `load` returns how many requests were answered, and
+    /// their rate if it knows better than the clock here (external programs take their time to start).
+    pub fn timed(
+        &self,
+        load: impl FnOnce() -> Result<(f64, Option<f64>), String>,
+    ) -> Result<Load, String> {
+        let (begin, before) = (Instant::now(), self.processor_time());
+        let (requests, rate) = load()?;
+        let spent = self.processor_time().saturating_sub(before);
+        let requests_per_second = rate.unwrap_or_else(|| requests / begin.elapsed().as_secs_f64());
+        Ok(Load { requests, requests_per_second, spent })
+    }
+
+    /// A load generator with that many connections, each served once.
+    pub fn generator(&self, connections: usize, talk: Talk) -> Result<Generator, String> {
+        Generator::new(self.crowd(connections)?, talk).map_err(|error| error.to_string())
+    }
+
     /// A connection that has been served once.
     pub fn connect(&self) -> io::Result<TcpStream> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
@@ -87,25 +108,25 @@ impl Server {
 
     /// Opens connections that are served once each and then stay silent.
     pub fn idle_crowd(&self, size: usize) -> Result<IdleCrowd, String> {
+        Ok(IdleCrowd { connections: self.crowd(size)?, dialogue: self.kind.dialogue })
+    }
+
+    fn crowd(&self, size: usize) -> Result<Vec<TcpStream>, String> {
         let begin = Instant::now();
         let mut connections = Vec::with_capacity(size);
         while connections.len() < size {
             let number = connections.len() + 1;
             if begin.elapsed() > CROWD_LIMIT {
                 return Err(format!(
-                    "only {number} of {size} idle connections after {} s",
+                    "only {number} of {size} connections after {} s",
                     CROWD_LIMIT.as_secs()
                 ));
             }
-            let opened = self.connect().and_then(|connection| {
-                connection.set_nonblocking(true)?;
-                Ok(connection)
-            });
-            connections.push(
-                opened.map_err(|error| format!("idle connection {number} of {size}: {error}"))?,
-            );
+            let opened = self.connect();
+            connections
+                .push(opened.map_err(|error| format!("connection {number} of {size}: {error}"))?);
         }
-        Ok(IdleCrowd { connections, dialogue: self.kind.dialogue })
+        Ok(connections)
     }
 
     /// Asks the server to end and fails when it does not, or ends badly.
@@ -186,9 +207,7 @@ impl IdleCrowd {
         for (index, connection) in
             self.connections.iter_mut().enumerate().rev().step_by(CROWD_SAMPLE)
         {
-            let answered =
-                connection.set_nonblocking(false).and_then(|()| ask(connection, self.dialogue));
-            answered.map_err(|error| {
+            ask(connection, self.dialogue).map_err(|error| {
                 format!("idle connection {} of {size} is lost: {error}", index + 1)
             })?;
         }
@@ -257,6 +276,16 @@ impl Drop for Scratch {
 pub struct Load {
     pub requests: f64,
     pub requests_per_second: f64,
+    /// Processor time of the server meanwhile.
+    pub spent: Duration,
+}
+
+/// Of every family: requests a second, and the server's processor time for each.
+pub fn metrics(rate: Option<Wanted>, time: Option<Wanted>) -> Vec<Metric> {
+    vec![
+        Metric { name: "requests/s", better: Better::Higher, has_ratio: true, wanted: rate },
+        Metric { name: "server us/req", better: Better::Lower, has_ratio: true, wanted: time },
+    ]
 }
 
 /// The connections of a case.
@@ -266,6 +295,14 @@ pub struct Crowd {
     pub active: usize,
     /// Silent ones, of the bench itself.
     pub idle: usize,
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.active == 1 { "" } else { "s" };
+        write!(out, "{} connection{plural}", self.active)?;
+        if self.idle > 0 { write!(out, ", {} idle ones", self.idle) } else { Ok(()) }
+    }
 }
 
 /// While it lives, we and what we start run on one processor. For loads of a single connection: there server and client
@@ -311,15 +348,13 @@ pub fn measure(
         // What a server does to settle (and the library, to park the silent) is paid once and not for each request.
         sleep(setup.either(Duration::from_millis(300), Duration::from_secs(1)));
     }
-    let before = server.processor_time();
     let load = load(&server)?;
-    let spent = server.processor_time().saturating_sub(before);
     idle.check()?;
     server.stop()?;
     if load.requests <= 0.0 {
         return Err(format!("{} served nothing", kind.program));
     }
-    Ok(vec![load.requests_per_second, spent.as_secs_f64() * 1e6 / load.requests])
+    Ok(vec![load.requests_per_second, load.spent.as_secs_f64() * 1e6 / load.requests])
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::pairs::{Better, Case, Metric};
+use crate::pairs::{Better, Case, Metric, Wanted};
 use crate::run;
 use crate::setup::{self, Setup, Side};
 
@@ -14,6 +14,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 struct Startup {
     name: &'static str,
     about: &'static str,
+    wanted: Option<Wanted>,
     command: fn(&Setup, Side, &Path) -> Command,
 }
 
@@ -22,11 +23,13 @@ pub fn cases() -> Vec<Box<dyn Case>> {
         Box::new(Startup {
             name: "start-true",
             about: "start and end of `true`, the library preloaded directly",
+            wanted: Some(Wanted::MoreAtMost(1000.0)),
             command: preloaded_directly,
         }),
         Box::new(Startup {
             name: "start-true-launcher",
             about: "start and end of `true`, through the launcher",
+            wanted: None,
             command: Setup::command,
         }),
     ]
@@ -46,7 +49,12 @@ impl Case for Startup {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        vec![Metric { name: "us/start", better: Better::Lower, has_ratio: true, wanted: None }]
+        vec![Metric {
+            name: "us/start",
+            better: Better::Lower,
+            has_ratio: true,
+            wanted: self.wanted,
+        }]
     }
 
     fn run(&self, setup: &Setup, side: Side) -> Result<Vec<f64>, String> {

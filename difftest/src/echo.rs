@@ -5,11 +5,11 @@
 //!
 //! - it is of an edge-triggered item, of a kind of file in [`ALLOWED`];
 //! - ours told the item before, since its last ADD or MOD, with a mask that contains the event's;
-//! - and the file's state has not changed since then, as far as the program's own calls could show. The state is a
-//!   [`Sample`]. It is taken at each wait, and after each operation on the file or on one of its group (the other end,
-//!   connections of the same listener), but for operations that no hook sees: what comes and goes between two of those
-//!   nobody can know. A hooked read that took bytes is a change, whatever the samples say; so is a message or a
-//!   connection that came.
+//! - and the file's state has not changed since then, as far as it concerns the item, and as far as the program's own
+//!   calls could show. The state is a [`Sample`]. It is taken at each wait, and after each operation on the file or on
+//!   one of its group (the other end, where the process made both; TCP connections of the same listener), but for
+//!   operations that no hook sees: what comes and goes between two of those nobody can know. A hooked read that took
+//!   bytes is a change, whatever the samples say; so is a message or a connection that came.
 //!
 //! An event of an instance in another one, or its being readable, is an echo if the waits on the inner one find an echo
 //! (`excuse.rs`). What ours tells and the kernel does not is never an echo, nor is anything in the scripts of
@@ -22,7 +22,7 @@ use crate::script::Kind;
 use crate::twin::Instance;
 use crate::world::FileId;
 
-/// Kinds of files that echo, and what was seen. Others were here until the library found all of theirs. All are named in docs/limits.md, "Wake-ups that leave no trace".
+/// Kinds of files that echo, and what was seen. All are named in docs/limits.md, "Wake-ups that leave no trace".
 pub const ALLOWED: &[(Kind, &str)] = &[
     (
         Kind::Tcp,
@@ -35,6 +35,7 @@ pub const ALLOWED: &[(Kind, &str)] = &[
         "ends are opened and closed by name; a write wakes readers even when it finds no room",
     ),
     (Kind::UnixStream, "a read by an unknown peer wakes writers that have room"),
+    (Kind::Pty, "a hang-up wakes again as input from before it moves on"),
 ];
 
 /// Whether echoes of a kind of file are known.
@@ -78,14 +79,39 @@ pub struct Item {
     pub watched: Watched,
     pub mask: Mask,
     /// What ours told of it last, and how often the file had changed by then.
-    told: Option<(Mask, u64)>,
+    told: Option<(Mask, Changes)>,
 }
+
+/// How often a file was seen to change, by what changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Changes {
+    input: u64,
+    room: u64,
+    /// Hang-ups and errors, which concern every item.
+    end: u64,
+}
+
+impl Changes {
+    /// What of it concerns an item with this mask, when it is told these events.
+    fn concerning(self, item: Mask, event: Mask) -> Self {
+        const END: u32 = (libc::POLLHUP | libc::POLLERR | libc::POLLRDHUP) as u32;
+        let bits = if event.0 & !END == 0 { 0 } else { item.0 };
+        Self {
+            input: if bits & u32::from(INPUT as u16) == 0 { 0 } else { self.input },
+            room: if bits & u32::from(ROOM as u16) == 0 { 0 } else { self.room },
+            end: self.end,
+        }
+    }
+}
+
+const INPUT: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLPRI;
+const ROOM: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 
 /// What the samples and the waits have said so far.
 #[derive(Default)]
 pub struct Ledger {
     items: BTreeMap<u64, Item>,
-    files: BTreeMap<FileId, (Option<Sample>, u64)>,
+    files: BTreeMap<FileId, (Option<Sample>, Changes)>,
 }
 
 impl Ledger {
@@ -114,18 +140,20 @@ impl Ledger {
     }
 
     pub fn sampled(&mut self, file: FileId, sample: Sample) {
-        if let Some((last, changes)) = self.files.get_mut(&file)
-            && *last != Some(sample)
-        {
-            *last = Some(sample);
-            *changes += 1;
-        }
+        let Some((last, changes)) = self.files.get_mut(&file) else { return };
+        let Some(last) = last.replace(sample) else { return };
+        let risen_or_fallen = last.levels ^ sample.levels;
+        let counted = last.count != sample.count;
+        changes.input +=
+            u64::from(risen_or_fallen & INPUT != 0 || counted || last.queued != sample.queued);
+        changes.room += u64::from(risen_or_fallen & ROOM != 0 || counted);
+        changes.end += u64::from(risen_or_fallen & !(INPUT | ROOM) != 0);
     }
 
-    /// The file changed, even if it looks the same now.
+    /// The file's input changed, even if it looks the same now.
     pub fn stirred(&mut self, file: FileId) {
         if let Some((_, changes)) = self.files.get_mut(&file) {
-            *changes += 1;
+            changes.input += 1;
         }
     }
 
@@ -135,7 +163,8 @@ impl Ledger {
         let Watched::File { id, .. } = item.watched else { return };
         let Some((_, changes)) = self.files.get(&id) else { return };
         // What was told of the same state before still counts, where it is more.
-        if !item.told.is_some_and(|(told, at)| at == *changes && told.contains(mask)) {
+        let more = item.told.is_some_and(|(told, at)| at == *changes && told.contains(mask));
+        if !more {
             item.told = Some((mask, *changes));
         }
     }
@@ -146,7 +175,8 @@ impl Ledger {
         let Watched::File { id, kind } = item.watched else { return None };
         let (told, at) = item.told?;
         let (_, changes) = self.files.get(&id)?;
-        (is_allowed(kind) && at == *changes && told.contains(event)).then_some(kind)
+        let same = at.concerning(item.mask, event) == changes.concerning(item.mask, event);
+        (is_allowed(kind) && same && told.contains(event)).then_some(kind)
     }
 }
 
@@ -202,6 +232,15 @@ mod tests {
         ledger.sampled(1, sample(5, 1));
         ledger.sampled(1, sample(4, 0));
         assert_eq!(ledger.echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn a_change_of_what_was_not_asked_for_is_none() {
+        let mut ledger = ledger(Kind::Tcp, OUT | Mask::ET, OUT);
+        ledger.sampled(1, sample(5, 1));
+        assert_eq!(ledger.echo(7, Mask(OUT)), Some(Kind::Tcp));
+        ledger.sampled(1, sample(5 | libc::POLLHUP, 1));
+        assert_eq!(ledger.echo(7, Mask(OUT)), None, "but for the end");
     }
 
     #[test]

@@ -286,8 +286,12 @@ impl World {
             }
             Kind::Null => vec![sys::open(c"/dev/null", libc::O_RDWR)?],
         };
-        let group = if kind == Kind::Signal { SIGNALS } else { self.new_id() };
-        let file = |number| File { process, path: path.clone(), ..self.made(number, kind, group) };
+        let shared = if kind == Kind::Signal { SIGNALS } else { self.new_id() };
+        let file = |number| {
+            // The ends of a FIFO are opened by name: nobody knows which belong together.
+            let group = if kind == Kind::Fifo { self.new_id() } else { shared };
+            File { process, path: path.clone(), ..self.made(number, kind, group) }
+        };
         Ok(numbers.into_iter().map(file).collect())
     }
 
@@ -364,7 +368,13 @@ impl World {
         if sys::connect(number, &address).is_ok() {
             self.stirred.push(door.id);
         }
-        Ok(vec![self.made(number, kind, door.group)])
+        let group = self.group_by(&door);
+        Ok(vec![self.made(number, kind, group)])
+    }
+
+    /// The group of a connection that is made by way of a listener. UNIX ones do not tell who is at the other end.
+    fn group_by(&mut self, door: &File) -> Group {
+        if door.kind == Kind::UnixListener { self.new_id() } else { door.group }
     }
 
     fn accept(&mut self, label: u8) -> Answer<Vec<File>> {
@@ -372,7 +382,8 @@ impl World {
         let kind = if door.kind == Kind::UnixListener { Kind::UnixStream } else { Kind::Tcp };
         let number = sys::accept(door.number)?;
         self.stirred.push(door.id);
-        Ok(vec![self.made(number, kind, door.group)])
+        let group = self.group_by(&door);
+        Ok(vec![self.made(number, kind, group)])
     }
 
     /// A socket is about to be connected to a listener.
@@ -424,7 +435,7 @@ impl World {
         let path = file.path.as_ref().ok_or(libc::EINVAL)?;
         let flags = if write { libc::O_WRONLY } else { libc::O_RDONLY };
         let number = sys::open(path, flags)?;
-        Ok(vec![File { number, id: self.new_id(), ..file }])
+        Ok(vec![File { number, id: self.new_id(), group: self.new_id(), ..file }])
     }
 }
 

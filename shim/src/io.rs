@@ -37,7 +37,11 @@ macro_rules! writing {
     ($fd:expr, $len:expr, $call:expr) => {{
         let word = TABLE.word($fd);
         if !word.is(OF_INTEREST) {
-            return $call;
+            let result = $call;
+            if result < 0 {
+                after_refusal($fd, word);
+            }
+            return result;
         }
         let peer = write_begins($fd, word);
         let result = $call;
@@ -345,7 +349,11 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
             if let Some(home) = TABLE.home(fd) {
                 home.consume(took);
             }
-            let short = kind.short_read_drains() && (result as usize) < len;
+            let short = match kind {
+                // A read takes as many as fit, in whatever order; few programs read until EAGAIN.
+                Kind::Signalfd => sys::levels_now(fd, libc::POLLIN) & libc::POLLIN == 0,
+                _ => kind.short_read_drains() && (result as usize) < len,
+            };
             let mut signs = Signs::TOOK;
             signs.set(Signs::DRAINED, short || kind.any_read_drains());
             signs.set(Signs::WOKEN_OUT, kind.wakes_itself());
@@ -415,8 +423,13 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
     }
     let kind = word.kind();
     let short = refused || result >= 0 && (result as usize) < len;
+    if peer.is_none() && result < 0 {
+        after_refusal(fd, word);
+    }
+    // The other end of a FIFO, or one in another process, may empty it unseen before anybody looks.
+    let full = kind == Kind::Pipe && !word.is(Flags::PEERED) && !short && !is_writable(fd);
     // An eventfd refuses what would overflow it, with room for less.
-    if short && !(kind.wakes_itself() && is_writable(fd)) {
+    if full || short && !(kind.wakes_itself() && is_writable(fd)) {
         sign(fd, Signs::FILLED);
     }
     if result > 0 && peer.is_none() && kind.wakes_itself() {
@@ -436,6 +449,22 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
     }
 }
 
+/// A write failed. A full FIFO wakes its readers all the same; which they are, only the files themselves tell.
+#[cold]
+fn after_refusal(fd: c_int, word: Word) {
+    let error = errno::get();
+    let may_be_fifo = matches!(word.kind(), Kind::Unknown | Kind::Pipe);
+    if error != libc::EAGAIN || !may_be_fifo || !TABLE.wants_evidence_of(Kind::Pipe) {
+        return;
+    }
+    let identity = |fd| sys::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    if let Ok(file) = identity(fd) {
+        let same = |reader: &c_int| *reader != fd && identity(*reader) == Ok(file);
+        TABLE.evident(Kind::Pipe).filter(same).for_each(|reader| sign(reader, Signs::WOKEN_IN));
+    }
+    errno::set(error);
+}
+
 fn is_writable(fd: c_int) -> bool {
     sys::levels_now(fd, libc::POLLOUT) & libc::POLLOUT != 0
 }
@@ -451,7 +480,8 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     let peer = write_begins(to, target);
     let result = call();
     let error = errno::get();
-    let short = result < 0 && error == libc::EAGAIN || result >= 0 && (result as usize) < len;
+    // 0 is the end of the source, which says nothing of either side.
+    let short = result < 0 && error == libc::EAGAIN || result > 0 && (result as usize) < len;
     let (mut empty, mut full) = (false, false);
     if short {
         empty = sys::levels_now(from, libc::POLLIN) & libc::POLLIN == 0;
@@ -461,6 +491,14 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
         }
     }
     let all = result.max(0) as usize;
+    // Unlike read(2), splice(2) wakes a pipe's writers whenever it has taken a whole buffer.
+    if result > 0
+        && source.kind() == Kind::Pipe
+        && let Some((writer, 0)) = before.other
+        && sys::bytes_readable(from) == Ok(0)
+    {
+        sign(writer, Signs::WOKEN_OUT);
+    }
     if result >= 0 || empty {
         after_read(from, source, all + usize::from(empty), result, 0, before);
     }

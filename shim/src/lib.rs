@@ -12,6 +12,7 @@ mod descriptors;
 mod epoll;
 mod errno;
 mod file;
+mod heap;
 mod hook;
 mod io;
 mod log;
@@ -20,17 +21,13 @@ mod openers;
 mod poll;
 mod raw;
 mod select;
+mod sending;
 mod signals;
 
 use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use uepoll::{Engine, Errno, FdTable, sys};
-
-/// The library's own heap, apart from the program's: epoll calls are made in handlers that interrupted malloc, and by
-/// mallocs.
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// What is known of each descriptor.
 static TABLE: FdTable = FdTable::new();
@@ -52,7 +49,7 @@ fn engine() -> Option<&'static Engine> {
 /// The engine, made now if need be.
 fn make_engine() -> Result<&'static Engine, Errno> {
     wake();
-    ENGINE.get_or_try_init(|| Engine::new(&TABLE, log::max_watches()))
+    ENGINE.get_or_try_init(|| Engine::new(&TABLE, log::max_watches(), heap::is_exhausted))
 }
 
 /// Whether this is a vfork child, which must change nothing that it shares with its parent.
@@ -83,13 +80,12 @@ fn wake() {
         poll::resolve,
         raw::resolve,
         select::resolve,
+        sending::resolve,
         signals::resolve,
     ] {
         resolve();
     }
     log::start();
-    // SAFETY: called once, before there is another thread of ours.
-    unsafe { dlmalloc::enable_alloc_after_fork() };
     // SAFETY: handlers without arguments, which live as long as the process.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
 }
@@ -100,9 +96,11 @@ extern "C" fn before_fork() {
     if let Some(engine) = engine() {
         engine.before_fork();
     }
+    heap::hold_before_fork();
 }
 
 extern "C" fn forked_parent() {
+    heap::release_after_fork();
     match engine() {
         Some(engine) => engine.after_fork_in_parent(),
         None => TABLE.share_private(),
@@ -111,6 +109,7 @@ extern "C" fn forked_parent() {
 }
 
 extern "C" fn forked_child() {
+    heap::release_after_fork();
     PID.store(sys::getpid(), Ordering::SeqCst);
     match engine() {
         Some(engine) => engine.after_fork_in_child(),

@@ -50,7 +50,9 @@ hooks! {
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
         let word = TABLE.word(fd);
         let watched = word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Tcp | Kind::UnixStream);
-        let fresh = watched && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0;
+        let fresh = watched
+            && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0
+            && (word.kind() != Kind::Tcp || sys::is_tcp_closed(fd));
         let result = real!(connect(fd, address, len));
         let error = crate::errno::get();
         let begins = fresh && (result == 0 || error == libc::EINPROGRESS);

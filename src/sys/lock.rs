@@ -77,13 +77,13 @@ impl RawLock {
 }
 
 /// Takes a lock for the time of a fork; [`release_after_fork`] gives it back, in the parent and in the child.
-pub(crate) fn hold_before_fork<T>(mutex: &Mutex<T>) {
+pub fn hold_before_fork<T>(mutex: &Mutex<T>) {
     std::mem::forget(mutex.lock());
 }
 
 /// Gives back what [`hold_before_fork`] took, after a last look at what it guards. To be called by the fork handlers
 /// only, after it, once on either side.
-pub(crate) fn release_after_fork<T>(mutex: &Mutex<T>, last: impl FnOnce(&T)) {
+pub fn release_after_fork<T>(mutex: &Mutex<T>, last: impl FnOnce(&T)) {
     // SAFETY: the forking thread holds the lock since the handler before; in the child it is the only thread.
     unsafe {
         last(&*mutex.data_ptr());

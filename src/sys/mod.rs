@@ -234,6 +234,12 @@ pub fn tcp_bytes_received(fd: RawFd) -> Result<u32> {
     Ok(tcp_info(fd)?[BYTES_RECEIVED])
 }
 
+/// Whether a TCP socket is neither connected nor connecting (tcpi_state).
+pub fn is_tcp_closed(fd: RawFd) -> bool {
+    const TCP_CLOSE: u8 = 7;
+    tcp_info(fd).is_ok_and(|info| info[0].to_ne_bytes()[0] == TCP_CLOSE)
+}
+
 /// The beginning of struct tcp_info (TCP_INFO), as words.
 fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
     let mut info = [0u32; 34];
@@ -250,6 +256,46 @@ fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
         )?
     };
     Ok(info)
+}
+
+/// Fresh pages, zero and writable (mmap).
+///
+/// # Errors
+/// ENOMEM.
+pub fn map(size: usize) -> Result<*mut u8> {
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping is nobody's yet.
+    let pages = unsafe { syscall!(Sysno::mmap, 0, size, protection, flags, usize::MAX, 0)? };
+    Ok(pages as *mut u8)
+}
+
+/// Gives pages back (munmap). False: they are still there.
+///
+/// # Safety
+/// They came from [`map`], and nobody uses them any more.
+pub unsafe fn unmap(pages: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { syscall!(Sysno::munmap, pages, size) }.is_ok()
+}
+
+/// Makes a mapping larger or smaller (mremap).
+///
+/// # Errors
+/// ENOMEM.
+///
+/// # Safety
+/// It came from [`map`]; where it may move, nobody uses the old address any more.
+pub unsafe fn remap(
+    pages: *mut u8,
+    size: usize,
+    new_size: usize,
+    can_move: bool,
+) -> Result<*mut u8> {
+    let flags = if can_move { libc::MREMAP_MAYMOVE } else { 0 };
+    // SAFETY: the caller's promise.
+    let pages = unsafe { syscall!(Sysno::mremap, pages, size, new_size, flags)? };
+    Ok(pages as *mut u8)
 }
 
 /// Sleeps until `word` is no longer `value`, or somebody wakes it, or for no reason.

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, epoll_event};
 
-pub use libc::{EPOLLIN, EPOLLONESHOT};
+pub use libc::{EPOLLET, EPOLLIN, EPOLLONESHOT};
 
 /// An epoll instance.
 pub struct Epoll(OwnedFd);
