@@ -303,7 +303,7 @@ impl Run<'_> {
     /// A child has a copy of the instance: it must find what the parent finds. The kernel's child would take it away
     /// from the parent, so only ours is asked there.
     fn fork(&mut self, twin: Twin) -> Result<(), Difference> {
-        if self.world.has_signals() {
+        if self.world.has_own_views() {
             return Ok(());
         }
         let told = std::env::temp_dir().join(format!("uepoll-difftest.{}.told", sys::process()));

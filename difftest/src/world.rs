@@ -154,9 +154,11 @@ impl World {
         self.files.get(label)?.as_ref().map(|file| file.number)
     }
 
-    /// Whether a signalfd is among them: what it tells depends on the process that asks.
-    pub fn has_signals(&self) -> bool {
-        self.files.iter().flatten().any(|file| file.kind == Kind::Signal)
+    /// Whether a child of fork may find something else than its parent does: of a signalfd it depends on the process that
+    /// asks, of a timer on the moment.
+    pub fn has_own_views(&self) -> bool {
+        let differs = |kind| matches!(kind, Kind::Signal | Kind::Timer);
+        self.files.iter().flatten().any(|file| differs(file.kind))
     }
 
     /// Does an operation whose labels are resolved. It may fail, as a program's may.
