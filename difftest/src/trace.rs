@@ -30,6 +30,9 @@ const NAP: i32 = 40;
 /// Each look at a smaller script starts two processes: no longer than this.
 const ENOUGH: Duration = Duration::from_secs(60);
 
+/// So many times a difference must show again.
+const SURE: usize = 3;
+
 /// Scripts of one process: enough that its start does not count, few enough that a hang is found soon.
 const BATCH: u64 = 50;
 
@@ -254,6 +257,17 @@ impl Twice {
             }
         }
         Ok((count, apart))
+    }
+
+    /// Whether a difference shows each time. What depends on the moment may differ between two native processes too.
+    pub fn is_sure(&self, seed: u64) -> Result<bool, String> {
+        for _ in 0..SURE {
+            let (_, apart) = self.batch(seed, 1)?;
+            if apart.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The smallest script that was found with two different traces, with what differs.
