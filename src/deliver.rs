@@ -134,7 +134,9 @@ impl Inner {
                 _ => false,
             };
             let stirred = item.nested && (grew || stirs);
-            item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
+            item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::HUP) {
+                poll::ended(item.via)
+            } else if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
                 // What comes between the look and the question is in the report all the same: nobody has read yet.
                 poll::arrivals(item.via)
             } else {

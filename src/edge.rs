@@ -254,6 +254,8 @@ pub enum Backlog {
     Arrivals(u32),
     /// The signals that wait for the thread, as bits.
     Pending(u64),
+    /// The state of a TCP connection that hung up, which goes on to its end.
+    Ended(u8),
 }
 
 impl Backlog {
@@ -262,7 +264,7 @@ impl Backlog {
     pub fn is_exceeded(self, by_now: u32) -> bool {
         match self {
             Self::Queue { queued, consumed } => by_now.wrapping_sub(consumed) > queued,
-            Self::Arrivals(_) | Self::Pending(_) => false,
+            Self::Arrivals(_) | Self::Pending(_) | Self::Ended(_) => false,
         }
     }
 

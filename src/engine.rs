@@ -11,7 +11,7 @@ use crate::backend::poll::PollSet;
 use crate::backend::{Set, Sleep};
 use crate::deliver::Sink;
 use crate::evidence;
-use crate::fdtable::{FdTable, Flags, Holder, Signs};
+use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
 use crate::sleeper::{SleeperId, Sleepers};
@@ -296,6 +296,10 @@ impl Engine {
             instance.notices.push(self.table, fd);
             // What was noticed of the file and not yet taken is the heir's now.
             if let Some(heir) = heir {
+                // The heir's number may stand in another instance's stack, from a file that had it before.
+                if self.table.get(heir).is_some_and(Entry::is_queued) {
+                    self.crowd();
+                }
                 instance.notices.push(self.table, heir);
             }
             if old.is(Flags::HELD) {

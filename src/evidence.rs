@@ -10,7 +10,7 @@ use crate::backend::{Hit, Key, poll};
 use crate::edge::{Backlog, Doubt};
 use crate::engine::Engine;
 use crate::events::Events;
-use crate::fdtable::{FdTable, Flags, Holder, Signs};
+use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
 use crate::interest::{Item, Place};
@@ -121,10 +121,11 @@ impl Inner {
             self.turns += 1;
             item.turn = self.turns;
             self.in_turns = true;
-            self.stirs += u64::from(item.trigger.wants(item.kind.wakes_for_input()));
         }
-        let room = signs.intersects(Signs::WOKEN_OUT | Signs::WOKEN);
-        self.stirs += u64::from(room && item.trigger.wants(item.kind.wakes_for_room()));
+        let stirs = signs.contains(Signs::WOKEN) && !item.trigger.is_fired()
+            || signs.contains(Signs::WOKEN_IN) && item.trigger.wants(item.kind.wakes_for_input())
+            || signs.contains(Signs::WOKEN_OUT) && item.trigger.wants(item.kind.wakes_for_room());
+        self.stirs += u64::from(stirs);
         if !item.trigger.is_edge() {
             return;
         }
@@ -259,7 +260,10 @@ impl Inner {
                     && !now.is_empty()
                     && then.grew(now)
                 {
-                    item.trigger.rearm_input();
+                    item.trigger.rearm(Signs::WOKEN_IN, item.kind);
+                    if matches!(now, Backlog::Ended(_)) {
+                        item.trigger.rearm(Signs::WOKEN, item.kind);
+                    }
                 }
                 // The hang-up of a pipe is over when somebody opens its other end, who wakes all readers.
                 if item.kind == Kind::Pipe
@@ -286,7 +290,8 @@ impl Inner {
 /// Whether an item's notices may not come by its instance's own stack.
 fn is_crowded(table: &FdTable, item: &Item) -> bool {
     let word = table.word(item.via);
-    word.holder() == Holder::SEVERAL || word.file() != item.file
+    let elsewhere = || table.home(item.via).is_some_and(Entry::is_queued);
+    word.holder() == Holder::SEVERAL || word.file() != item.file || elsewhere()
 }
 
 /// The program wrote to a watched file. That is an edge where edges count; everywhere it tells the order in which files

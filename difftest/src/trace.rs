@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::compare::{ONCE, Told};
 use crate::echo;
@@ -26,6 +26,12 @@ const MOMENT: Duration = Duration::from_millis(2);
 
 /// How long a wait sleeps for what another thread does.
 const NAP: i32 = 40;
+
+/// Each look at a smaller script starts two processes: no longer than this.
+const ENOUGH: Duration = Duration::from_secs(60);
+
+/// So many times a difference must show again.
+const SURE: usize = 3;
 
 /// Scripts of one process: enough that its start does not count, few enough that a hang is found soon.
 const BATCH: u64 = 50;
@@ -110,6 +116,10 @@ impl Trace {
                 self.settle();
                 return Some(format!("{:?}", sys::ours::select(fd)));
             }
+            Op::Kill(fd) => {
+                self.world.perform(op);
+                self.expect_end(fd);
+            }
             Op::Pause { .. } | Op::Fork { .. } | Op::CloseRange { .. } => {}
             op => self.world.perform(op),
         }
@@ -160,6 +170,19 @@ impl Trace {
         self.settle();
         let result = told.again(twin, Side::Ours, 256);
         Some(format!("{before}, then {}", said(result, &told)))
+    }
+
+    /// A child that was killed may need a while to end.
+    fn expect_end(&self, fd: u8) {
+        let Some(file) = self.world.file(fd).filter(|file| file.kind == Kind::Child) else {
+            return;
+        };
+        for _ in 0..500 {
+            if sys::kernel::poll(file.number, libc::POLLIN).is_ok_and(|found| found != 0) {
+                return;
+            }
+            sleep(MOMENT);
+        }
     }
 
     fn settle(&self) {
@@ -236,10 +259,25 @@ impl Twice {
         Ok((count, apart))
     }
 
+    /// Whether a difference shows each time. What depends on the moment may differ between two native processes too.
+    pub fn is_sure(&self, seed: u64) -> Result<bool, String> {
+        for _ in 0..SURE {
+            let (_, apart) = self.batch(seed, 1)?;
+            if apart.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The smallest script that was found with two different traces, with what differs.
     pub fn shrink(&self, script: &[Op]) -> String {
         let path = std::env::temp_dir().join(format!("uepoll-difftest.{}.txt", sys::process()));
+        let start = Instant::now();
         let small = shrink::shrink_by(script, &mut |script| {
+            if start.elapsed() > ENOUGH {
+                return None;
+            }
             self.apart(&path, script).map(|(native, _)| resolved(&native))
         });
         let apart = self.apart(&path, &small);

@@ -159,9 +159,11 @@ impl World {
         self.files.get(label)?.as_ref().map(|file| file.number)
     }
 
-    /// Whether a signalfd is among them: what it tells depends on the process that asks.
-    pub fn has_signals(&self) -> bool {
-        self.files.iter().flatten().any(|file| file.kind == Kind::Signal)
+    /// Whether a child of fork may find something else than its parent does: of a signalfd it depends on the process that
+    /// asks, of a timer on the moment.
+    pub fn has_own_views(&self) -> bool {
+        let differs = |kind| matches!(kind, Kind::Signal | Kind::Timer);
+        self.files.iter().flatten().any(|file| differs(file.kind))
     }
 
     /// Whether something happens by itself, so that it matters who looks first.

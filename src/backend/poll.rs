@@ -169,6 +169,7 @@ pub fn backlog_as(
 ) -> Option<Backlog> {
     match then {
         Some(Backlog::Arrivals(_)) => arrivals(fd),
+        Some(Backlog::Ended(_)) => ended(fd),
         _ => backlog(table, fd, kind),
     }
 }
@@ -176,6 +177,11 @@ pub fn backlog_as(
 /// What has come over a TCP connection.
 pub fn arrivals(fd: RawFd) -> Option<Backlog> {
     sys::tcp_bytes_received(fd).ok().map(Backlog::Arrivals)
+}
+
+/// How far the end of a TCP connection has come.
+pub fn ended(fd: RawFd) -> Option<Backlog> {
+    sys::tcp_state(fd).ok().map(Backlog::Ended)
 }
 
 impl Set for PollSet {

@@ -234,10 +234,18 @@ pub fn tcp_bytes_received(fd: RawFd) -> Result<u32> {
     Ok(tcp_info(fd)?[BYTES_RECEIVED])
 }
 
-/// Whether a TCP socket is neither connected nor connecting (tcpi_state).
+/// The state of a TCP socket (tcpi_state).
+///
+/// # Errors
+/// EBADF, ENOTSOCK, ENOPROTOOPT.
+pub fn tcp_state(fd: RawFd) -> Result<u8> {
+    Ok(tcp_info(fd)?[0].to_ne_bytes()[0])
+}
+
+/// Whether a TCP socket is neither connected nor connecting.
 pub fn is_tcp_closed(fd: RawFd) -> bool {
     const TCP_CLOSE: u8 = 7;
-    tcp_info(fd).is_ok_and(|info| info[0].to_ne_bytes()[0] == TCP_CLOSE)
+    tcp_state(fd) == Ok(TCP_CLOSE)
 }
 
 /// The beginning of struct tcp_info (TCP_INFO), as words.
