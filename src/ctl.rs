@@ -82,6 +82,7 @@ impl Engine {
             (libc::EPOLL_CTL_ADD, Some(_)) => return Err(Errno::EEXIST),
             (libc::EPOLL_CTL_ADD, None) => {
                 let index = inner.add(self, instance.slot, fd, kind, event)?;
+                inner.give_turn(index);
                 inner.stir_if_ready(instance, index);
             }
             (libc::EPOLL_CTL_DEL, Some(index)) => {
@@ -94,6 +95,7 @@ impl Engine {
                     return Err(Errno::EINVAL);
                 }
                 inner.modify(self.table, index, event);
+                inner.give_turn(index);
                 inner.stir_if_ready(instance, index);
             }
             (libc::EPOLL_CTL_DEL | libc::EPOLL_CTL_MOD, None) => return Err(Errno::ENOENT),

@@ -56,16 +56,7 @@ impl Inner {
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
-        self.look += 1;
-        if std::mem::take(&mut self.in_turns) {
-            hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {
-                Some(item) if item.turn != 0 => item.turn,
-                _ => u64::MAX,
-            });
-        }
-        for hit in hits {
-            self.note_hit(engine, slot, hit);
-        }
+        self.note_hits(engine, slot, hits);
         let mut count = 0;
         for _ in 0..self.interest.ready_len() {
             if count == max {
@@ -90,17 +81,29 @@ impl Inner {
     }
 
     /// Whether a wait would have something to report, given what a look has found.
-    pub fn would_deliver(&mut self, engine: &Engine, slot: u16, hits: &[Hit]) -> bool {
-        self.look += 1;
-        for hit in hits {
-            self.note_hit(engine, slot, hit);
-        }
+    pub fn would_deliver(&mut self, engine: &Engine, slot: u16, hits: &mut [Hit]) -> bool {
+        self.note_hits(engine, slot, hits);
         let look = self.look;
         hits.iter().any(|hit| {
             self.interest
                 .by_key(hit.key)
                 .is_some_and(|item| item.look == look && item.trigger.news(item.levels).is_some())
         })
+    }
+
+    /// Takes what a look has found, in the order of becoming ready as far as that is known.
+    fn note_hits(&mut self, engine: &Engine, slot: u16, hits: &mut [Hit]) {
+        self.look += 1;
+        if std::mem::take(&mut self.in_turns) {
+            let seen = std::mem::replace(&mut self.turns_seen, self.turns);
+            hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {
+                Some(item) if item.turn > seen => item.turn,
+                _ => u64::MAX,
+            });
+        }
+        for hit in hits {
+            self.note_hit(engine, slot, hit);
+        }
     }
 
     fn note_hit(&mut self, engine: &Engine, slot: u16, hit: &Hit) {
@@ -126,7 +129,6 @@ impl Inner {
         let opened = item.kind == Kind::Pipe && (before - levels).contains(Events::HUP);
         let stirs = opened || !(levels - before).is_empty();
         item.look = look;
-        item.turn = 0;
         if item.trigger.news(levels).is_some() {
             // Something woke a file that was ready already: in a nested instance that counts.
             let grew = match (&mut item.backlog, hit.backlog) {

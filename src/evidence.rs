@@ -118,9 +118,13 @@ impl Inner {
         let now = home.look();
         let mut signs = now.since(std::mem::replace(&mut item.seen, now));
         if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN) {
-            self.turns += 1;
-            item.turn = self.turns;
-            self.in_turns = true;
+            // One that has its turn already keeps it, as long as nobody looked.
+            if item.turn <= self.turns_seen || item.turn_by_ctl {
+                self.turns += 1;
+                item.turn = self.turns;
+                item.turn_by_ctl = false;
+                self.in_turns = true;
+            }
         }
         let stirs = signs.contains(Signs::WOKEN) && !item.trigger.is_fired()
             || signs.contains(Signs::WOKEN_IN) && item.trigger.wants(item.kind.wakes_for_input())

@@ -113,6 +113,8 @@ pub struct Inner {
     pub stirs: u64,
     /// The last turn that was given out.
     pub(crate) turns: u64,
+    /// The last turn that was given out before the last look.
+    pub(crate) turns_seen: u64,
     /// Somebody has a turn: the next hits are to be taken in order.
     pub(crate) in_turns: bool,
     /// Between a look and its delivery: what is noticed then goes into `late` too.
@@ -245,6 +247,17 @@ impl Inner {
                 table.update_file(item.via, |word| word.with(Flags::EVIDENCE));
             }
             self.rewatch(table, index);
+        }
+    }
+
+    /// An item was added or changed: if it is ready, it is so from now on; if not, its turn comes with a write.
+    pub fn give_turn(&mut self, index: u32) {
+        let Some(item) = self.interest.get_mut(index) else { return };
+        if item.turn <= self.turns_seen {
+            self.turns += 1;
+            item.turn = self.turns;
+            item.turn_by_ctl = true;
+            self.in_turns = true;
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Item {
     pub trust: u8,
     /// Its turn among those that the program was seen writing to; 0: not known.
     pub turn: u64,
+    /// It has its turn by epoll_ctl, which does not know whether the file is ready.
+    pub turn_by_ctl: bool,
     /// Its instance is, or was, in another one.
     pub nested: bool,
     /// In the list of doubts.
@@ -94,6 +96,7 @@ impl Item {
             racing: false,
             trust: 0,
             turn: 0,
+            turn_by_ctl: false,
             nested: false,
             doubted: false,
             place: Place::Out,

@@ -121,8 +121,8 @@ impl Engine {
 
     /// Whether a wait on an instance would return something now.
     fn is_ready(&'static self, sleeper: &Sleeper, instance: &Instance, depth: usize) -> bool {
-        let hits = self.look_inside(sleeper, instance, depth);
-        instance.inner.lock().would_deliver(self, instance.slot, &hits)
+        let mut hits = self.look_inside(sleeper, instance, depth);
+        instance.inner.lock().would_deliver(self, instance.slot, &mut hits)
     }
 
     fn deliver_from(
