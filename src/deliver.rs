@@ -130,20 +130,19 @@ impl Inner {
         let stirs = opened || !(levels - before).is_empty();
         item.look = look;
         if item.trigger.news(levels).is_some() {
+            let backlog = match item.kind {
+                // What comes between the look and the question is in the report all the same: nobody has read yet.
+                Kind::Tcp if levels.contains(Events::HUP) => poll::ended(item.via),
+                Kind::Tcp if levels.contains(Events::PRI) => poll::arrivals(item.via),
+                _ => hit.backlog,
+            };
             // Something woke a file that was ready already: in a nested instance that counts.
-            let grew = match (&mut item.backlog, hit.backlog) {
+            let grew = match (&mut item.backlog, backlog) {
                 (Some(then), Some(now)) => item.nested && !now.is_empty() && then.grew(now),
                 _ => false,
             };
             let stirred = item.nested && (grew || stirs);
-            item.backlog = if item.kind == Kind::Tcp && levels.contains(Events::HUP) {
-                poll::ended(item.via)
-            } else if item.kind == Kind::Tcp && levels.contains(Events::PRI) {
-                // What comes between the look and the question is in the report all the same: nobody has read yet.
-                poll::arrivals(item.via)
-            } else {
-                hit.backlog
-            };
+            item.backlog = backlog;
             item.racing = hit.racing;
             if stirred || !self.interest.is_ready(index) {
                 self.stirs += 1;

@@ -285,8 +285,11 @@ impl Backlog {
             (then, now) => {
                 *self = now;
                 return match (then, now) {
+                    (Self::Arrivals(then), Self::Arrivals(now)) => then != now,
+                    (Self::Ended(then), Self::Ended(now)) => then != now,
                     (Self::Pending(then), Self::Pending(now)) => now & !then != 0,
-                    _ => then != now,
+                    // Counted in another way from now on.
+                    _ => false,
                 };
             }
         };

@@ -3,7 +3,8 @@
 //! The kernel's edge is a wake-up of the file. A file may wake its sleepers though nothing that anybody can ask it has
 //! changed, and nothing in user space can find that. An event that only the kernel told is such an echo if
 //!
-//! - it is of an edge-triggered item, of a kind of file in [`ALLOWED`];
+//! - it is of an edge-triggered item, of a kind of file in [`ALLOWED`], or told right after an operation that the hooks
+//!   do not see, or not whole (an inline system call, splice);
 //! - ours told the item before, since its last ADD or MOD, with a mask that contains the event's;
 //! - and the file's state has not changed since then, as far as it concerns the item, and as far as the program's own
 //!   calls could show. The state is a [`Sample`]. It is taken at each wait, and after each operation on the file or on
@@ -114,6 +115,8 @@ const ROOM: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 pub struct Ledger {
     items: BTreeMap<u64, Item>,
     files: BTreeMap<FileId, (Option<Sample>, Changes)>,
+    /// The last operation is one that the hooks see not at all, or not whole.
+    blind: bool,
 }
 
 impl Ledger {
@@ -159,16 +162,45 @@ impl Ledger {
         }
     }
 
+    /// Such an operation comes next. Everybody has looked: what is high now is known to both sides, and what it wakes
+    /// without changing any state is an echo.
+    pub fn goes_blind(&mut self) {
+        self.blind = true;
+        for item in self.items.values_mut() {
+            let Watched::File { id, .. } = item.watched else { continue };
+            if let Some((Some(sample), changes)) = self.files.get(&id) {
+                let high = u32::from(sample.levels as u16);
+                item.told = Some((Mask(high), *changes));
+            }
+        }
+    }
+
+    /// Another operation comes next.
+    pub fn sees_again(&mut self) {
+        self.blind = false;
+    }
+
     /// Ours told an event.
     pub fn told(&mut self, data: u64, mask: Mask) {
         let Some(item) = self.items.get_mut(&data) else { return };
-        let Watched::File { id, .. } = item.watched else { return };
+        let Watched::File { id, .. } = item.watched else {
+            item.told = Some((mask, Changes::default()));
+            return;
+        };
         let Some((_, changes)) = self.files.get(&id) else { return };
         // What was told of the same state before still counts, where it is more.
         let more = item.told.is_some_and(|(told, at)| at == *changes && told.contains(mask));
         if !more {
             item.told = Some((mask, *changes));
         }
+    }
+
+    /// Whether ours told an item with these events before.
+    pub fn was_told(&self, data: u64, event: Mask) -> bool {
+        self.items
+            .get(&data)
+            .and_then(|item| item.told)
+            .is_some_and(|(told, _)| told.contains(event))
     }
 
     /// Whether an event that only the kernel told is an echo, and of what.
@@ -178,7 +210,7 @@ impl Ledger {
         let (told, at) = item.told?;
         let (_, changes) = self.files.get(&id)?;
         let same = at.concerning(item.mask, event) == changes.concerning(item.mask, event);
-        (is_allowed(kind) && same && told.contains(event)).then_some(kind)
+        ((self.blind || is_allowed(kind)) && same && told.contains(event)).then_some(kind)
     }
 }
 

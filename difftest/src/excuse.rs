@@ -110,7 +110,11 @@ impl Run<'_> {
                 }
                 Some(Watched::Instance(instance)) => {
                     let inner = self.twin_of(instance).ok_or_else(|| difference.clone())?;
-                    self.excused_by_waits(inner, difference.clone())?;
+                    let known = self.ledger.was_told(data, mask) && self.world.is_restless();
+                    let excused = self.excused_by_waits(inner, difference.clone());
+                    if !known {
+                        excused?;
+                    }
                 }
                 None => return Err(difference),
             }

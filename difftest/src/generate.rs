@@ -103,14 +103,15 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
     while script.len() < len {
         let op = plan.op();
         if wishes.allow(op) {
+            let instances = script.iter().map(|op| op.instances()).sum();
+            let look = |epoll| Op::Wait { epoll, max: 16 };
+            let looks = if plan.leaves_no_trace(op) { 0..instances } else { 0..0 };
+            script.extend(looks.clone().map(look));
             script.push(op);
             if plan.moves_by_itself(op) {
                 script.push(Op::Pause { millis: 1 });
             }
-            if plan.leaves_no_trace(op) {
-                let instances: u8 = script.iter().map(|op| op.instances()).sum();
-                script.extend((0..instances).map(|epoll| Op::Wait { epoll, max: 16 }));
-            }
+            script.extend(looks.map(look));
         }
         if plan.dice.chance(looks) {
             script.push(plan.wait());
@@ -142,7 +143,7 @@ enum Group {
 
 impl Plan {
     /// What comes and goes by such an operation between two looks nobody can know (docs/limits.md): everybody looks right
-    /// after it.
+    /// before and after it.
     fn leaves_no_trace(&self, op: Op) -> bool {
         let is_by_name = self.kinds.contains(&Kind::Fifo);
         match op {
@@ -157,8 +158,9 @@ impl Plan {
             | Op::Reset(_)
             | Op::CloseRange { .. }
             | Op::Dup2 { .. }
-            | Op::Dup3 { .. }
-            | Op::Splice { .. } => is_by_name,
+            | Op::Dup3 { .. } => is_by_name,
+            // It wakes writers for each whole buffer that it takes.
+            Op::Splice { .. } => true,
             _ => false,
         }
     }
@@ -238,6 +240,7 @@ impl Plan {
         const IN: u32 = 0x001;
         const OUT: u32 = 0x004;
         const RDHUP: u32 = 0x2000;
+        const RDBAND: u32 = 0x080;
         let mut bits = self.dice.weighed(&[
             (30, IN),
             (15, OUT),
@@ -257,6 +260,10 @@ impl Plan {
         }
         if self.dice.chance(12) {
             bits |= Mask::ONESHOT;
+        }
+        // Nobody polls for input by RDBAND, which wakes and is not told.
+        if bits & IN == 0 {
+            bits &= !RDBAND;
         }
         Mask(bits & !self.without_bits)
     }

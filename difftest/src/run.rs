@@ -162,6 +162,12 @@ impl Run<'_> {
     fn perform(&mut self, op: Op) {
         let groups = self.world.groups(op);
         let is_unseen = self.world.is_unseen(op);
+        if is_unseen || matches!(op, Op::Splice { .. }) {
+            self.sample(None);
+            self.ledger.goes_blind();
+        } else {
+            self.ledger.sees_again();
+        }
         match op {
             Op::CloseRange { fd, count } => self.close_range(fd, count),
             op => self.world.perform(op),

@@ -10,6 +10,8 @@ use crate::sys::{self, Address, Answer, Fd};
 /// Calls that `all` makes at most: datagrams to a full receiver are dropped without an error.
 const CALLS: usize = 300;
 const LARGEST: usize = 1 << 16;
+/// What an unseen write writes, in bytes.
+const FOREIGN: u32 = 100;
 
 /// An open file, whatever numbers it has.
 pub type FileId = u32;
@@ -164,6 +166,11 @@ impl World {
     pub fn has_own_views(&self) -> bool {
         let differs = |kind| matches!(kind, Kind::Signal | Kind::Timer);
         self.files.iter().flatten().any(|file| differs(file.kind))
+    }
+
+    /// Whether a nested instance may be woken by what cannot be seen.
+    pub fn is_restless(&self) -> bool {
+        self.files.iter().flatten().any(|file| matches!(file.kind, Kind::Pty | Kind::Fifo))
     }
 
     /// Whether something happens by itself, so that it matters who looks first.
@@ -343,6 +350,8 @@ impl World {
             ignore(sys::write(number, &value.to_ne_bytes(), way));
             return Ok(());
         }
+        // One that fills the file takes room away that the hooks do not see going.
+        let amount = if way == Way::Foreign { Amount::Bytes(FOREIGN) } else { amount };
         let len = match amount {
             Amount::Bytes(count) => (count as usize).clamp(1, LARGEST),
             Amount::All => LARGEST,
