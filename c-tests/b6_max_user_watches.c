@@ -3,8 +3,8 @@
  *
  * The limit belongs to the whole system, and watches are counted by user. So it is lowered to a number that nobody else
  * reaches, for the moment in which another user id (that owns no watch yet) fills it up. That child is executed anew,
- * as the limit may be read just once, at start. The guardian puts the old limit back when the test ends, however it
- * ends.
+ * as the limit may be read just once, at start. (a4_enomem, which reaches it, waits for the lock on the file.) The
+ * guardian puts the old limit back when the test ends, however it ends.
  */
 #include "help.h"
 

@@ -392,9 +392,15 @@ static inline bool waiter_got(struct waiter *waiter, int fd, uint32_t mask)
 
 /* --- a storm of signals --- */
 
+enum {
+    STORM_MS = 8000,    /* a storm is over then: on a busy machine a handler may take milliseconds to get its turn */
+    STORM_ENOUGH = 100, /* so many handlers have run by then on any machine */
+};
+
 /* SIGUSR1 for one thread, again and again: the next one when its handler has counted the last in `handled`. */
 struct storm {
     pthread_t target, thread;
+    int64_t end;
     _Atomic int handled;
     _Atomic bool over;
 };
@@ -420,7 +426,14 @@ static inline void storm_start(struct storm *storm, void (*handler)(int))
 
     must(sigaction(SIGUSR1, &action, NULL));
     storm->target = pthread_self();
+    storm->end = now_ms() + STORM_MS;
     must_zero(pthread_create(&storm->thread, NULL, storm_blow, storm));
+}
+
+/* Whether it has not yet blown so often, and there is time. */
+static inline bool storm_goes_on(const struct storm *storm, int often)
+{
+    return storm->handled < often && now_ms() < storm->end;
 }
 
 static inline void storm_stop(struct storm *storm)

@@ -88,6 +88,10 @@ impl Engine {
     /// The instances that an instance is in, each as often as it is.
     fn parents(&self, slot: u16) -> Vec<u16> {
         let mut parents = Vec::new();
+        // Most were never put into another one: all instances need not be gone through to see that.
+        if !self.instance_in(slot).is_some_and(Instance::numbers_watched) {
+            return parents;
+        }
         for parent in self.registered_instances() {
             let times = self.children(parent.slot).iter().filter(|&&child| child == slot).count();
             parents.extend(std::iter::repeat_n(parent.slot, times));
