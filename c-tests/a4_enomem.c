@@ -1,6 +1,6 @@
 /*
- * A4: ENOMEM: the process may have no more memory. The kernel's own is not limited by RLIMIT_AS, so epoll_create1 and
- * ADD may succeed; or they fail with ENOMEM, and change nothing. When there is memory again everything works.
+ * A4: ENOMEM: the process may have no more memory. The kernel's own is not limited by RLIMIT_AS, so calls may succeed;
+ * or they fail with ENOMEM, and change nothing. When there is memory again everything works.
  */
 #include "deny.h"
 
@@ -48,7 +48,7 @@ int main(void)
 {
     struct rlimit before, low;
     struct waiter waiter;
-    int old = make_epoll(), pair[2], descriptors, missing = 0, lost = 0;
+    int old = make_epoll(), outer = make_epoll(), pair[2], descriptors, missing = 0, lost = 0;
 
     /* So many watches at a time are not there for b6_max_user_watches, which lowers the limit that is locked here. */
     int limit = open("/proc/sys/fs/epoll/max_user_watches", O_RDONLY | O_CLOEXEC);
@@ -76,8 +76,21 @@ int main(void)
         epfds[i] = epoll_create1(EPOLL_CLOEXEC);
         if (!succeeds(epfds[i]))
             continue;
-        for (int j = 0; j < FILES; j++)
+        for (int j = 0; j < FILES; j++) {
             added[i][j] = succeeds(control(epfds[i], EPOLL_CTL_ADD, files[j], EPOLLIN));
+            if (added[i][j] && j % 100 == 0)
+                succeeds(control(epfds[i], EPOLL_CTL_MOD, files[j], EPOLLIN | EPOLLET));
+        }
+        succeeds(epoll_wait(epfds[i], events, FILES, 1));
+        struct pollfd poll_it = {.fd = epfds[i], .events = POLLIN};
+        succeeds(poll(&poll_it, 1, 0));
+        if (succeeds(control(outer, EPOLL_CTL_ADD, epfds[i], EPOLLIN)))
+            succeeds(epoll_wait(outer, events, FILES, 1));
+        if (i % 4 == 3) {
+            must(close(epfds[i]));
+            epfds[i] = -1;
+            memset(added[i], 0, sizeof added[i]);
+        }
     }
     put(pair[1]);
     bool woken = waiter_got(&waiter, pair[0], EPOLLIN);
