@@ -165,7 +165,7 @@ impl Trigger {
         }
         if !armed.contains(Events::ALWAYS) {
             // A connection that both sides have ended stays so; what woke somebody is still to be told.
-            let over = matches!(kind, Kind::Tcp | Kind::UnixStream)
+            let over = kind == Kind::Tcp
                 && !self.deaf
                 && !armed.intersects(Events::RDHUP | Events::HUP)
                 && !armed.intersects(self.wanted - Events::ALWAYS);

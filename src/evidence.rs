@@ -189,7 +189,9 @@ impl Inner {
     /// the top, for whoever this one is nested in: between the two edge-triggered ends of a chain may be levels.
     pub fn child_seen(&mut self, key: Key, stirs: u64) {
         let Some(child) = self.nested.iter_mut().find(|child| child.key == key) else { return };
-        if std::mem::replace(&mut child.stirs, stirs) != stirs
+        // The first look after its ADD finds what was before.
+        let known = child.stirs.replace(stirs);
+        if known.is_some_and(|known| known != stirs)
             && let Some(item) = self.interest.by_key(key)
         {
             item.trigger.rearm_input();

@@ -228,7 +228,7 @@ impl Inner {
         let crowded = shared || home.is_queued();
         let index = self.interest.insert(item);
         if let Some(child) = entry.slot_of_epoll() {
-            self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: 0 });
+            self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: None });
         }
         if crowded {
             self.crowded.push(self.interest.key(index));

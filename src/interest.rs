@@ -123,8 +123,11 @@ impl Item {
         let mask = self.trigger.watch()?;
         let mut whole = self.trigger.whole();
         if self.nested {
-            // The other side's end wakes whoever waits, and counts in the outer instance.
+            // The other side's end, and its urgent bytes, wake whoever waits, and count in the outer instance.
             whole |= Events::RDHUP;
+            if self.kind.is_socket() && self.trigger.wants(Events::READ) {
+                whole |= Events::PRI;
+            }
         }
         let edge = self.wants_evidence() && self.trigger.watches_input();
         let backlog = edge && self.trust < TRUSTED && !private;

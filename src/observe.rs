@@ -250,5 +250,5 @@ pub struct Child {
     /// The instance.
     pub slot: u16,
     /// How often it had stirred when it was last looked at.
-    pub stirs: u64,
+    pub stirs: Option<u64>,
 }

@@ -44,7 +44,9 @@ impl Run<'_> {
             Kind::UnixStream if self.world.has_mate(file) => sys::unread(file.number),
             _ => None,
         };
-        Ok(Some(Sample { levels, queued: sys::queued(file.number), count, unread }))
+        // A pipe's writing end counts what the other end has to read.
+        let queued = sys::queued(file.number).filter(|_| sys::is_readable(file.number));
+        Ok(Some(Sample { levels, queued, count, unread }))
     }
 
     /// Waits on both sides and compares; an echo is no difference.

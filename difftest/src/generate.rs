@@ -147,6 +147,7 @@ impl Plan {
     fn leaves_no_trace(&self, op: Op) -> bool {
         let is_by_name = self.kinds.contains(&Kind::Fifo);
         match op {
+            Op::Read { .. } if self.kinds.contains(&Kind::UnixListener) => true,
             Op::Read { way, .. } | Op::Write { way, .. } => {
                 way == Way::Foreign || is_by_name || self.moves_by_itself(op)
             }

@@ -162,7 +162,7 @@ impl Run<'_> {
     fn perform(&mut self, op: Op) {
         let groups = self.world.groups(op);
         let is_unseen = self.world.is_unseen(op);
-        if is_unseen || matches!(op, Op::Splice { .. }) {
+        if is_unseen || self.world.wakes_unseen(op) {
             self.sample(None);
             self.ledger.goes_blind();
         } else {

@@ -182,6 +182,12 @@ pub fn queued(fd: Fd) -> Option<c_int> {
     raw!(ioctl, fd, libc::FIONREAD, &raw mut count).ok().map(|_| count)
 }
 
+/// Whether a descriptor was opened for reading.
+pub fn is_readable(fd: Fd) -> bool {
+    raw!(fcntl, fd, libc::F_GETFL, 0)
+        .is_ok_and(|flags| flags as c_int & libc::O_ACCMODE != libc::O_WRONLY)
+}
+
 /// Memory of what was sent by a UNIX socket and is not read yet.
 pub fn unread(fd: Fd) -> Option<u64> {
     let mut count: c_int = 0;

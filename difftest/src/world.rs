@@ -88,6 +88,17 @@ impl World {
         self.file(fd).is_some_and(|file| possible(way, file.kind, reads) == Way::Foreign)
     }
 
+    /// Whether it wakes somebody that the hooks do not know of: splice does so for each whole buffer, a read of a UNIX
+    /// connection at the other end, which is not known if it was made by name.
+    pub fn wakes_unseen(&self, op: Op) -> bool {
+        let by_name = |file: &File| file.kind == Kind::UnixStream && !self.has_mate(file);
+        match op {
+            Op::Splice { .. } => true,
+            Op::Read { fd, .. } => self.file(fd).is_some_and(by_name),
+            _ => self.is_unseen(op),
+        }
+    }
+
     /// Files whose input changed since the last question, see [`World::stirred`].
     pub fn take_stirred(&mut self) -> Vec<FileId> {
         std::mem::take(&mut self.stirred)
