@@ -138,7 +138,10 @@ impl Inner {
             };
             // Something woke a file that was ready already: in a nested instance that counts.
             let grew = match (&mut item.backlog, backlog) {
-                (Some(then), Some(now)) => item.nested && !now.is_empty() && then.grew(now),
+                // The writing end of a pipe counts what the other end has to read.
+                (Some(then), Some(now)) if levels.intersects(Events::READ) => {
+                    item.nested && !now.is_empty() && then.grew(now)
+                }
                 _ => false,
             };
             let stirred = item.nested && (grew || stirs);

@@ -147,12 +147,15 @@ impl Ledger {
     pub fn sampled(&mut self, file: FileId, sample: Sample) {
         let Some((last, changes)) = self.files.get_mut(&file) else { return };
         let Some(last) = last.replace(sample) else { return };
-        let risen_or_fallen = last.levels ^ sample.levels;
-        let counted = last.count != sample.count;
-        changes.input +=
-            u64::from(risen_or_fallen & INPUT != 0 || counted || last.queued != sample.queued);
-        changes.room += u64::from(risen_or_fallen & ROOM != 0 || counted);
-        changes.end += u64::from(risen_or_fallen & !(INPUT | ROOM) != 0);
+        let risen = sample.levels & !last.levels;
+        // What was read and what was filled wakes nobody. Where all that ever came is counted, the queue says no more.
+        let came = match (last.count, sample.count) {
+            (Some(before), Some(now)) => now > before,
+            _ => sample.queued > last.queued,
+        };
+        changes.input += u64::from(risen & INPUT != 0 || came);
+        changes.room += u64::from(risen & ROOM != 0 || sample.unread < last.unread);
+        changes.end += u64::from((last.levels ^ sample.levels) & !(INPUT | ROOM) != 0);
     }
 
     /// The file's input changed, even if it looks the same now.
@@ -173,6 +176,11 @@ impl Ledger {
                 item.told = Some((Mask(high), *changes));
             }
         }
+    }
+
+    /// Whether the last operation was such a one.
+    pub fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Another operation comes next.
@@ -278,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_took_bytes_is_a_change() {
+    fn what_came_without_a_trace_is_a_change() {
         let mut ledger = ledger(Kind::Tcp, IN | OUT | Mask::ET, OUT);
         ledger.stirred(1);
         assert_eq!(ledger.echo(7, Mask(OUT)), None);

@@ -112,7 +112,8 @@ impl Run<'_> {
                 }
                 Some(Watched::Instance(instance)) => {
                     let inner = self.twin_of(instance).ok_or_else(|| difference.clone())?;
-                    let known = self.ledger.was_told(data, mask) && self.world.is_restless();
+                    let restless = self.world.is_restless() || self.ledger.is_blind();
+                    let known = restless && self.ledger.was_told(data, mask);
                     let excused = self.excused_by_waits(inner, difference.clone());
                     if !known {
                         excused?;

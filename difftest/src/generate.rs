@@ -102,8 +102,10 @@ pub fn script(seed: u64, len: usize, wishes: &Wishes) -> Vec<Op> {
     let looks = 10 + plan.dice.below(70);
     while script.len() < len {
         let op = plan.op();
-        if wishes.allow(op) {
-            let instances = script.iter().map(|op| op.instances()).sum();
+        let instances = script.iter().map(|op| op.instances()).sum();
+        // To an outer instance an urgent byte is a wake-up without a level.
+        let is_limited = instances > 1 && matches!(op, Op::Urgent(_));
+        if wishes.allow(op) && !is_limited {
             let look = |epoll| Op::Wait { epoll, max: 16 };
             let looks = if plan.leaves_no_trace(op) { 0..instances } else { 0..0 };
             script.extend(looks.clone().map(look));

@@ -8,7 +8,7 @@ use crate::mask::Mask;
 use crate::script::{Action, Kind, Op, Target, living};
 use crate::sys;
 use crate::twin::{Instance, KERNEL_NUMBERS, Side, Twin};
-use crate::world::World;
+use crate::world::{File, World};
 
 /// `maxevents` that nothing reaches.
 pub const ALL: usize = 256;
@@ -202,8 +202,7 @@ impl Run<'_> {
             Target::None => Some(both(-1)),
         };
         let Some(target) = target else { return Ok(()) };
-        let kind = self.world.by_number(target.ours).map(|file| file.kind);
-        let mask = within_limits(kind, mask);
+        let mask = within_limits(&self.world, self.world.by_number(target.ours), mask);
         let data = step as u64 | if mask.is_once() { ONCE } else { 0 };
         self.statistics.controls += 1;
         let [ours, kernel] = twin.ctl(action, target, mask, data);
@@ -369,17 +368,22 @@ fn parse_event(line: &str) -> Option<(u64, Mask)> {
 
 /// A mask without what docs/limits.md says that poll(2) sees otherwise. It calls a terminal writable when there is room,
 /// the kernel's epoll when it next wakes a writer; an instance wakes for IN, not for RDNORM; and who fills and empties a
-/// FIFO that was opened by name is not known. `None` is an instance.
-fn within_limits(kind: Option<Kind>, mask: Mask) -> Mask {
+/// FIFO or a UNIX connection that was opened by name is not known. `None` is an instance.
+fn within_limits(world: &World, file: Option<&File>, mask: Mask) -> Mask {
     const ROOM: u32 = (libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND) as u32;
     const IN: u32 = libc::POLLIN as u32;
     const RDNORM: u32 = libc::POLLRDNORM as u32;
-    match kind {
-        Some(Kind::Pty) => Mask(mask.0 & !ROOM),
-        Some(Kind::Fifo) if mask.0 & Mask::ET != 0 => Mask(mask.0 & !ROOM),
-        None if mask.0 & IN == 0 => Mask(mask.0 & !RDNORM),
-        _ => mask,
-    }
+    let Some(file) = file else {
+        return if mask.0 & IN == 0 { Mask(mask.0 & !RDNORM) } else { mask };
+    };
+    let edge = mask.0 & Mask::ET != 0;
+    let is_blind = match file.kind {
+        Kind::Pty => true,
+        Kind::Fifo => edge,
+        Kind::UnixStream => edge && !world.has_mate(file),
+        _ => false,
+    };
+    if is_blind { Mask(mask.0 & !ROOM) } else { mask }
 }
 
 impl Drop for Run<'_> {

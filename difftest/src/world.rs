@@ -124,9 +124,16 @@ impl World {
         File { number, kind, open: true, id: self.new_id(), group, process: None, path: None }
     }
 
-    /// A hooked read or accept took something from a file.
+    /// A hooked read or accept took something from a file. Where the file counts what comes, that tells more.
     pub fn took(&mut self, label: u8) {
-        self.stirred.extend(self.file(label).map(|file| file.id));
+        let counts = |file: &&File| {
+            matches!(
+                file.kind,
+                Kind::Tcp | Kind::TcpFresh | Kind::Udp | Kind::Fifo | Kind::UnixStream | Kind::Pty
+            )
+        };
+        let counted_not = self.file(label).filter(|file| !counts(file)).map(|file| file.id);
+        self.stirred.extend(counted_not);
     }
 
     /// A hooked write or connect succeeded. Where messages and connections are not counted by the file, others of its
@@ -181,7 +188,10 @@ impl World {
 
     /// Whether a nested instance may be woken by what cannot be seen.
     pub fn is_restless(&self) -> bool {
-        self.files.iter().flatten().any(|file| matches!(file.kind, Kind::Pty | Kind::Fifo))
+        self.files
+            .iter()
+            .flatten()
+            .any(|file| matches!(file.kind, Kind::Pty | Kind::Fifo | Kind::Inotify))
     }
 
     /// Whether something happens by itself, so that it matters who looks first.
