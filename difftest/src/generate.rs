@@ -156,14 +156,13 @@ impl Plan {
             // The byte is passed over by the next read, whoever makes it.
             Op::Urgent(_) => true,
             // The ends of a FIFO are opened by name: nobody knows which belong together.
-            Op::Reopen { .. }
-            | Op::Close(_)
-            | Op::Reset(_)
-            | Op::CloseRange { .. }
-            | Op::Dup2 { .. }
-            | Op::Dup3 { .. } => is_by_name,
+            Op::Reopen { .. } | Op::Close(_) | Op::Reset(_) | Op::Dup2 { .. } | Op::Dup3 { .. } => {
+                is_by_name
+            }
             // It wakes writers for each whole buffer that it takes.
             Op::Splice { .. } => true,
+            // The files of a range are released together, in an order of the kernel's own.
+            Op::CloseRange { .. } => true,
             _ => false,
         }
     }

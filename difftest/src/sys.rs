@@ -172,6 +172,13 @@ pub fn reap(child: c_int) -> Answer {
     call!(waitpid(child, std::ptr::null_mut(), 0))
 }
 
+/// Returns when a child has ended. It stays to be reaped.
+pub fn await_end(child: c_int) {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let how = libc::WEXITED | libc::WNOWAIT;
+    let _ = call!(waitid(libc::P_PID, child as libc::id_t, info.as_mut_ptr(), how));
+}
+
 pub fn pid_fd(child: c_int) -> Answer<Fd> {
     raw!(pidfd_open, child, 0usize)
 }

@@ -93,7 +93,8 @@ impl World {
     pub fn wakes_unseen(&self, op: Op) -> bool {
         let by_name = |file: &File| file.kind == Kind::UnixStream && !self.has_mate(file);
         match op {
-            Op::Splice { .. } => true,
+            // The files of a range are released together, in an order of the kernel's own.
+            Op::Splice { .. } | Op::CloseRange { .. } => true,
             Op::Read { fd, .. } => self.file(fd).is_some_and(by_name),
             _ => self.is_unseen(op),
         }
@@ -252,6 +253,8 @@ impl World {
             Op::Kill(fd) => {
                 if let Some(process) = self.file(fd).and_then(|file| file.process) {
                     sys::kill(process, libc::SIGKILL)?;
+                    // It takes a moment, and both sides must find the same.
+                    sys::await_end(process);
                 }
             }
             Op::Touch(fd) if self.file(fd).is_some_and(|file| file.kind == Kind::Inotify) => {

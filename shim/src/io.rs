@@ -465,7 +465,8 @@ fn after_refusal(fd: c_int, word: Word) {
     }
     let identity = |fd| sys::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
     if let Ok(file) = identity(fd) {
-        let same = |reader: &c_int| *reader != fd && identity(*reader) == Ok(file);
+        let reads = |fd| sys::status_flags(fd).is_ok_and(|f| f & libc::O_ACCMODE != libc::O_WRONLY);
+        let same = |reader: &c_int| identity(*reader) == Ok(file) && reads(*reader);
         TABLE.evident(Kind::Pipe).filter(same).for_each(|reader| sign(reader, Signs::WOKEN_IN));
     }
     errno::set(error);
