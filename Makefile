@@ -23,7 +23,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest difftest-all soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -74,18 +74,14 @@ apps: build
 strace-demo: build
 	scripts/strace-demo.sh
 
-# What is compared in every `make test`: the scripts that once differed, and random ones of what is known to agree (levels
-# and one-shot, everything but terminals, timers, signals and children). `make difftest-all` compares everything; it still finds
-# differences, which difftest/regressions-open and docs/limits.md name.
+# What is compared in every `make test`: the scripts that once differed, and random ones of everything; then traces of a
+# native and of a preloaded process, and threads, for a few seconds each.
 DIFFTEST := $(UEPOLL) run -- $(RELEASE)/uepoll-difftest --regressions difftest/regressions --scripts 1000000
-SETTLED := --without-bits 'ET|RDNORM' --without-ops dup2,dup3 --kinds \
-	eventfd,semaphore,pipe,fifo,unix-stream,unix-datagram,unix-packets,unix-listener,tcp,tcp-listener,tcp-fresh,udp,inotify,regular,null
 
 difftest: build
-	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $$(date +%s) $(SETTLED)
-
-difftest-all: build
-	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $$(date +%s) --keep-going --stats
+	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $$(date +%s)0000
+	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $$(date +%s)0000 --seconds 10
+	$(DIFFTEST) --threads --seed $$(date +%s)0000 --seconds 10
 
 # Eight tenths of the time for scripts of everything, one for traces of a native and of a preloaded process, one for threads.
 # Seeds count up from the first: runs that start in different seconds must not meet.
