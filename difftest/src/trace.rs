@@ -36,11 +36,11 @@ const SURE: usize = 3;
 /// Scripts of one process: enough that its start does not count, few enough that a hang is found soon.
 const BATCH: u64 = 50;
 
-/// Left out: timers, and terminals, whose state depends on the time; what a child of fork finds, since it shares the
+/// Left out: timers, and terminals, whose state depends on the time; splice, which echoes on pipes; what a child of fork finds, since it shares the
 /// kernel's instance and has a copy of the library's; close_range, which might close what is not the script's.
 pub fn wishes(wishes: &mut Wishes) {
     wishes.kinds.retain(|kind| !matches!(kind, Kind::Timer | Kind::Pty));
-    wishes.without_ops.extend(["fork".to_string(), "close-range".to_string()]);
+    wishes.without_ops.extend(["fork", "close-range", "splice"].map(String::from));
 }
 
 /// Edges stay only on files that have no echoes.
