@@ -112,7 +112,7 @@ impl Inner {
         }
     }
 
-    fn apply_signs(&mut self, table: &FdTable, index: u32) {
+    pub(crate) fn apply_signs(&mut self, table: &FdTable, index: u32) {
         let Some(item) = self.interest.get_mut(index) else { return };
         let Some(home) = table.home(item.via) else { return };
         let now = home.look();
@@ -126,7 +126,10 @@ impl Inner {
                 self.in_turns = true;
             }
         }
+        // What was read came after a look that did not see it.
+        let came = signs.contains(Signs::TOOK) && !item.levels.intersects(Events::READ);
         let stirs = signs.contains(Signs::WOKEN) && !item.trigger.is_fired()
+            || came && item.trigger.wants(item.kind.wakes_for_input())
             || signs.contains(Signs::WOKEN_IN) && item.trigger.wants(item.kind.wakes_for_input())
             || signs.contains(Signs::WOKEN_OUT) && item.trigger.wants(item.kind.wakes_for_room());
         self.stirs += u64::from(stirs);
@@ -228,7 +231,7 @@ impl Inner {
         let keep = match item.trigger.doubt(item.kind) {
             None => return false,
             // The hooks see each write to it.
-            Some(Doubt::Unread) if private && item.kind == Kind::Eventfd => return false,
+            Some(Doubt::Unread) if private && item.kind.wakes_itself() => return false,
             Some(Doubt::Unread) => {
                 let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
                 let is_low = || {

@@ -370,6 +370,11 @@ impl FdTable {
         Some(heir)
     }
 
+    /// The number of a file's other end, if it is known, and its own.
+    pub fn peer_of(&self, fd: RawFd) -> Option<RawFd> {
+        self.get(fd).filter(|entry| entry.word().is(Flags::PEERED))?.peer()
+    }
+
     /// Whether another number is the same open file.
     pub fn has_duplicate(&self, fd: RawFd) -> bool {
         let word = self.word(fd);

@@ -142,15 +142,17 @@ impl Kind {
 }
 
 /// How much waits in a file to be read, by the file's own count. Only its growth means anything; `None` where the file
-/// does not count.
-pub fn queued(fd: RawFd, kind: Kind) -> Option<u32> {
+/// does not count. `peer` is the other end, where it is known.
+pub fn queued(fd: RawFd, kind: Kind, peer: Option<RawFd>) -> Option<u32> {
     match kind {
+        // Messages are not counted where they are, but their memory is with their sender.
+        Kind::UnixPackets => sys::bytes_unsent(peer?).ok(),
         Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted | Kind::Tty => {
             sys::bytes_readable(fd).ok()
         }
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_backlog(fd).ok(),
-        Kind::Eventfd => eventfd_count(fd),
+        Kind::Eventfd | Kind::EventfdSemaphore => eventfd_count(fd),
         Kind::Listener => sys::unix_backlog(fd, sys::fstat(fd).ok()?.st_ino as u32),
         _ => None,
     }

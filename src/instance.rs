@@ -279,6 +279,8 @@ impl Inner {
 
     /// EPOLL_CTL_MOD: a new mask and word, and everything is news again.
     pub fn modify(&mut self, table: &FdTable, index: u32, event: Event) {
+        // What woke it before may count in an outer instance.
+        self.apply_signs(table, index);
         let Some(item) = self.interest.get_mut(index) else { return };
         item.data = event.data;
         item.trigger = Trigger::new(event.events, item.kind);
@@ -342,7 +344,7 @@ impl Inner {
             return;
         };
         let Some(item) = self.interest.get_mut(index) else { return };
-        let private = item.kind == Kind::Eventfd && table.word(item.via).is(Flags::PRIVATE);
+        let private = item.kind.wakes_itself() && table.word(item.via).is(Flags::PRIVATE);
         // What a nested instance has to tell is asked of itself (observe.rs), not of its descriptor.
         let watch = if item.kind == Kind::Epoll { None } else { item.watch(private) };
         match watch {

@@ -51,8 +51,13 @@ impl Evidence {
 
     /// Counts those signs whose counters somebody has looked at since they last moved. `None`: there are none.
     #[must_use]
-    pub(crate) fn count(self, signs: Signs) -> Option<Self> {
+    pub(crate) fn count(self, mut signs: Signs) -> Option<Self> {
         let mut word = self.0;
+        // A second error between two looks came after the first was taken: whatever it woke is still to be told.
+        let failed = u64::from(Signs::FAILED.bits()) << Self::FRESH_SHIFT;
+        if signs.contains(Signs::FAILED) && word & failed != 0 {
+            signs |= Signs::WOKEN;
+        }
         let stale = u64::from(signs.bits()) & !(word >> Self::FRESH_SHIFT);
         for index in (0..7).filter(|index| stale >> index & 1 != 0) {
             let shift = index * Self::BITS;

@@ -99,9 +99,11 @@ impl Changes {
     fn concerning(self, item: Mask, event: Mask) -> Self {
         const END: u32 = (libc::POLLHUP | libc::POLLERR | libc::POLLRDHUP) as u32;
         let bits = if event.0 & !END == 0 { 0 } else { item.0 };
+        // Input that came and went is told by what else is high; room that did so, only by itself.
+        let room = bits & event.0;
         Self {
             input: if bits & u32::from(INPUT as u16) == 0 { 0 } else { self.input },
-            room: if bits & u32::from(ROOM as u16) == 0 { 0 } else { self.room },
+            room: if room & u32::from(ROOM as u16) == 0 { 0 } else { self.room },
             end: self.end,
         }
     }

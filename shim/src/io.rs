@@ -248,7 +248,7 @@ pub fn sign_evident(fd: c_int, signs: Signs) {
 /// What is asked before a read, to see what the read did.
 #[derive(Clone, Copy, Default)]
 struct Before {
-    /// The queue of a datagram socket: FIONREAD does not count datagrams.
+    /// The queue of a socket of messages: FIONREAD does not count them.
     queued: Option<u32>,
     /// The other end, whose writers the read may wake, and what it had no room for: anything (a pipe), or how much.
     other: Option<(c_int, u32)>,
@@ -256,8 +256,8 @@ struct Before {
 
 fn before_read(fd: c_int, word: Word) -> Before {
     let mut before = Before::default();
-    if word.is(Flags::EVIDENCE) && word.kind() == Kind::Datagram {
-        before.queued = files::queued(fd, Kind::Datagram);
+    if word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Datagram | Kind::UnixPackets) {
+        before.queued = files::queued(fd, word.kind(), TABLE.peer_of(fd));
     }
     if word.is(Flags::PEERED)
         && !word.kind().wakes_itself()
@@ -347,9 +347,9 @@ fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, be
         0 => {}
         1.. => {
             let took = match (before.queued, kind) {
-                (Some(before), _) => {
-                    before.saturating_sub(files::queued(fd, kind).unwrap_or(before))
-                }
+                (Some(before), _) => before
+                    .saturating_sub(files::queued(fd, kind, TABLE.peer_of(fd)).unwrap_or(before)),
+                (None, Kind::EventfdSemaphore) => 1,
                 (None, _) => result as u32,
             };
             if let Some(home) = TABLE.home(fd) {

@@ -157,7 +157,7 @@ pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
         Kind::Signalfd => return Some(Backlog::Pending(sys::pending_signals())),
         _ => table.home(fd)?.consumed(),
     };
-    Some(Backlog::Queue { queued: files::queued(fd, kind)?, consumed })
+    Some(Backlog::Queue { queued: files::queued(fd, kind, table.peer_of(fd))?, consumed })
 }
 
 /// The same, in the way that it was counted before.
