@@ -347,8 +347,8 @@ impl Engine {
         sys::getpid() != self.pid.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn new_set(&self) -> Result<Box<dyn Set>> {
-        Ok(Box::new(PollSet::new(self.table)?))
+    pub(crate) fn new_set(&self, room: usize) -> Result<Box<dyn Set>> {
+        Ok(Box::new(PollSet::new(self.table, room)?))
     }
 
     /// Whether something new may take memory. What is there already goes on with the heap's reserve.

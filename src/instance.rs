@@ -226,7 +226,7 @@ impl Inner {
         let home = table.home(fd).ok_or(Errno::ENOMEM)?;
         item.seen = home.look();
         let crowded = shared || home.is_queued();
-        let index = self.interest.insert(item);
+        let index = self.interest.insert(item)?;
         if let Some(child) = entry.slot_of_epoll() {
             self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: None });
         }
@@ -279,8 +279,10 @@ impl Inner {
 
     /// EPOLL_CTL_MOD: a new mask and word, and everything is news again.
     pub fn modify(&mut self, table: &FdTable, index: u32, event: Event) {
-        // What woke it before may count in an outer instance.
-        self.apply_signs(table, index);
+        if self.is_nested {
+            // What woke it before counts in the outer instance.
+            self.apply_signs(table, index);
+        }
         let Some(item) = self.interest.get_mut(index) else { return };
         item.data = event.data;
         item.trigger = Trigger::new(event.events, item.kind);
@@ -398,7 +400,7 @@ impl Inner {
     /// ENOMEM when there is no memory for the set.
     pub fn settle(&mut self, engine: &Engine) -> Result<()> {
         if self.set.is_none() {
-            self.set = Some(engine.new_set()?);
+            self.set = Some(engine.new_set(self.interest.places() as usize)?);
             self.changes = self.interest.indices().map(|index| self.interest.key(index)).collect();
             self.gone.clear();
         }

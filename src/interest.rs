@@ -9,6 +9,7 @@ use crate::edge::{Backlog, Trigger};
 use crate::events::Events;
 use crate::fdtable::{Evidence, FileId};
 use crate::files::Kind;
+use crate::slab::Slab;
 use crate::sleeper::SleeperId;
 use crate::sys::Result;
 
@@ -113,6 +114,11 @@ impl Item {
         self.serial
     }
 
+    /// Says so.
+    pub fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
+    }
+
     /// Whether the program's own calls tell something that its levels do not.
     pub fn wants_evidence(&self) -> bool {
         self.trigger.is_edge() || self.nested
@@ -138,10 +144,7 @@ impl Item {
 /// The items, and the ready list: those that were seen ready, in the order of becoming so.
 #[derive(Default)]
 pub struct Interest {
-    places: Vec<Option<Item>>,
-    /// The serial that the next item of each place gets.
-    serials: Vec<u32>,
-    free: Vec<u32>,
+    places: Slab,
     /// By number: the first item registered by it.
     by_fd: Vec<u32>,
     count: usize,
@@ -159,12 +162,12 @@ impl Interest {
 
     /// The item of a place.
     pub fn get(&self, index: u32) -> Option<&Item> {
-        self.places.get(index as usize)?.as_ref()
+        self.places.get(index)
     }
 
     /// The item of a place, to change it.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Item> {
-        self.places.get_mut(index as usize)?.as_mut()
+        self.places.get_mut(index)
     }
 
     /// The item of a key, if it still is that one.
@@ -192,12 +195,12 @@ impl Interest {
 
     /// How many places there are, taken or free.
     pub fn places(&self) -> u32 {
-        self.places.len() as u32
+        self.places.len()
     }
 
     /// The places of all items.
     pub fn indices(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.places.len() as u32).filter(|&index| self.get(index).is_some())
+        (0..self.places.len()).filter(|&index| self.get(index).is_some())
     }
 
     /// Makes room for one more item with this number, and says which key it will have.
@@ -206,41 +209,30 @@ impl Interest {
     /// ENOMEM.
     pub fn reserve(&mut self, fd: RawFd) -> Result<Key> {
         let numbers = (fd as usize + 1).saturating_sub(self.by_fd.len());
-        let enough = self.by_fd.try_reserve(numbers).is_ok()
-            && self.places.try_reserve(1).is_ok()
-            && self.serials.try_reserve(1).is_ok()
-            && self.free.try_reserve(self.places.len() + 1 - self.free.len()).is_ok();
-        if !enough {
-            return Err(Errno::ENOMEM);
-        }
-        let index = self.free.last().copied().unwrap_or(self.places.len() as u32);
-        Ok(Key { index, serial: self.serials.get(index as usize).copied().unwrap_or(0) })
+        self.by_fd.try_reserve(numbers).map_err(|_| Errno::ENOMEM)?;
+        self.places.reserve().ok_or(Errno::ENOMEM)
     }
 
     /// Adds an item; [`Interest::reserve`] made room. Gives its place.
-    pub fn insert(&mut self, mut item: Item) -> u32 {
+    ///
+    /// # Errors
+    /// ENOMEM, where it was not called.
+    pub fn insert(&mut self, mut item: Item) -> Result<u32> {
         let fd = item.fd as usize;
         if self.by_fd.len() <= fd {
             self.by_fd.resize(fd + 1, NONE);
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            self.serials.push(0);
-            self.places.len() as u32 - 1
-        });
-        item.serial = self.serials[index as usize];
-        item.next_same = std::mem::replace(&mut self.by_fd[fd], index);
-        self.places[index as usize] = Some(item);
+        item.next_same = self.by_fd[fd];
+        let Some(key) = self.places.insert(item) else { return Err(Errno::ENOMEM) };
+        self.by_fd[fd] = key.index;
         self.count += 1;
-        index
+        Ok(key.index)
     }
 
     /// Takes an item out, of the ready list too.
     pub fn remove(&mut self, index: u32) -> Option<Item> {
         self.unready(index);
-        let item = self.places.get_mut(index as usize)?.take()?;
-        self.serials[index as usize] = item.serial.wrapping_add(1);
-        self.free.push(index);
+        let item = self.places.remove(index)?;
         self.count -= 1;
         let before = self
             .with_number(item.fd)
@@ -329,7 +321,7 @@ mod tests {
 
     fn add(list: &mut Interest, fd: RawFd) -> u32 {
         list.reserve(fd).unwrap();
-        list.insert(Item::new(fd, FileId::UNKNOWN, Kind::Other, fd as u64, Events::IN))
+        list.insert(Item::new(fd, FileId::UNKNOWN, Kind::Other, fd as u64, Events::IN)).unwrap()
     }
 
     fn drain(list: &mut Interest) -> Vec<RawFd> {

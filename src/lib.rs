@@ -13,7 +13,7 @@
 //! | [`instance`] | one instance: its items and its set |
 //! | `evidence` | what the hooks noticed and the files say, turned into armed bits |
 //! | `deliver` | hits become events: what is delivered |
-//! | [`interest`] | the interest list and the ready list |
+//! | [`interest`], `slab` | the interest list and the ready list; where items lie |
 //! | [`edge`] | when a state is news: pure |
 //! | [`wait`] | leader and followers |
 //! | `nest` | which instances may be in which |
@@ -58,7 +58,9 @@ mod nest;
 pub mod notice;
 pub mod observe;
 pub mod park;
+
 pub mod sign;
+mod slab;
 pub mod sleeper;
 pub mod sys;
 pub mod wait;

@@ -20,7 +20,7 @@ enum Place {
 
 /// The places.
 pub struct Slab {
-    chunks: Vec<Box<[Place]>>,
+    chunks: Vec<Box<[Place; CHUNK]>>,
     /// Places that were ever taken; those after them are fresh.
     len: u32,
     /// The first free one of them, and so on by `next`.
@@ -35,11 +35,11 @@ impl Default for Slab {
 
 impl Slab {
     fn place(&self, index: u32) -> Option<&Place> {
-        self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+        Some(&self.chunks.get(index as usize / CHUNK)?[index as usize % CHUNK])
     }
 
     fn place_mut(&mut self, index: u32) -> Option<&mut Place> {
-        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
+        Some(&mut self.chunks.get_mut(index as usize / CHUNK)?[index as usize % CHUNK])
     }
 
     /// The item of a place.
@@ -70,7 +70,7 @@ impl Slab {
             let mut chunk = Vec::new();
             chunk.try_reserve_exact(CHUNK).ok()?;
             chunk.resize_with(CHUNK, || Place::Free { serial: 0, next: NONE });
-            self.chunks.push(chunk.into_boxed_slice());
+            self.chunks.push(chunk.into_boxed_slice().try_into().ok()?);
         }
         let index = if self.free == NONE { self.len } else { self.free };
         match self.place(index)? {

@@ -46,17 +46,14 @@ pub struct PollSet {
 }
 
 impl PollSet {
-    /// An empty set.
+    /// An empty set, with room for so many descriptors: growing to it would leave as much memory behind.
     ///
     /// # Errors
     /// ENOMEM.
-    pub fn new(table: &'static FdTable) -> Result<Self> {
-        let mut fds = Vec::new();
-        fds.try_reserve(8).map_err(|_| Errno::ENOMEM)?;
-        fds.push(pollfd { fd: -1, events: libc::POLLIN, revents: 0 });
-        Ok(Self {
+    pub fn new(table: &'static FdTable, room: usize) -> Result<Self> {
+        let mut set = Self {
             table,
-            fds,
+            fds: Vec::new(),
             watched: Vec::new(),
             positions: Vec::new(),
             hits: Vec::new(),
@@ -64,7 +61,18 @@ impl PollSet {
             again: Vec::new(),
             waits: 0,
             eagerness: 0,
-        })
+        };
+        let enough = set.fds.try_reserve_exact(room + 1).is_ok()
+            && set.watched.try_reserve_exact(room).is_ok()
+            && set.positions.try_reserve_exact(room).is_ok()
+            && set.hits.try_reserve_exact(room).is_ok()
+            && set.asked.try_reserve_exact(room).is_ok()
+            && set.again.try_reserve_exact(room).is_ok();
+        if !enough {
+            return Err(Errno::ENOMEM);
+        }
+        set.fds.push(pollfd { fd: -1, events: libc::POLLIN, revents: 0 });
+        Ok(set)
     }
 
     /// Whether to look before sleeping. A poll that may sleep puts itself on the wait queue of each descriptor up to the
