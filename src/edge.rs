@@ -8,7 +8,7 @@
 //! 2. A bit is armed again when it was seen low ([`Trigger::noticed`]: a report carries the whole state, so what is low
 //!    in it is armed), or when the program's own calls prove that it was low or that the file woke its sleepers
 //!    ([`Trigger::rearm`]: a read that came back short has emptied a stream; a write to an eventfd wakes whoever polls
-//!    it, whatever its count was).
+//!    it, whatever its count was; a read that took more than any look had seen proves a wake-up in between).
 //! 3. Where neither speaks - the program left data in the file, or reads it by a way that the hooks do not see - the
 //!    item is in *doubt* ([`Trigger::doubt`]), and the file itself is asked how much is queued in it; growth is an edge.
 //!    [`Backlog`] does that sum.
