@@ -112,30 +112,33 @@ impl Inner {
         }
     }
 
+    /// Acts on what the program's calls have shown of an item's file since the last time.
     pub(crate) fn apply_signs(&mut self, table: &FdTable, index: u32) {
         let Some(item) = self.interest.get_mut(index) else { return };
         let Some(home) = table.home(item.via) else { return };
         let now = home.look();
-        let mut signs = now.since(std::mem::replace(&mut item.seen, now));
-        if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN) {
-            // One that has its turn already keeps it, as long as nobody looked.
-            if item.turn <= self.turns_seen || item.turn_by_ctl {
-                self.turns += 1;
-                item.turn = self.turns;
-                item.turn_by_ctl = false;
-                self.in_turns = true;
-            }
-        }
-        // What was read came after a look that did not see it.
-        let came = signs.contains(Signs::TOOK) && !item.levels.intersects(Events::READ);
-        let stirs = signs.contains(Signs::WOKEN) && !item.trigger.is_fired()
-            || came && item.trigger.wants(item.kind.wakes_for_input())
-            || signs.contains(Signs::WOKEN_IN) && item.trigger.wants(item.kind.wakes_for_input())
-            || signs.contains(Signs::WOKEN_OUT) && item.trigger.wants(item.kind.wakes_for_room());
-        self.stirs += u64::from(stirs);
-        if !item.trigger.is_edge() {
+        let signs = now.since(std::mem::replace(&mut item.seen, now));
+        if signs.is_empty() {
             return;
         }
+        // One that has its turn already keeps it, as long as nobody looked.
+        if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN)
+            && (item.turn <= self.turns_seen || item.turn_by_ctl)
+        {
+            self.turns += 1;
+            item.turn = self.turns;
+            item.turn_by_ctl = false;
+            self.in_turns = true;
+        }
+        self.stirs += u64::from(item.is_woken_by(signs));
+        if item.trigger.is_edge() {
+            self.rearm(table, index, signs);
+        }
+    }
+
+    /// Arms the bits of an edge-triggered item that these signs prove news for.
+    fn rearm(&mut self, table: &FdTable, index: u32, mut signs: Signs) {
+        let Some(item) = self.interest.get_mut(index) else { return };
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }
@@ -152,8 +155,9 @@ impl Inner {
             signs.set(Signs::WOKEN_IN, woken);
         }
         // More was taken than any look has seen: it came and went, and its wake-up stays.
+        let consumed = table.home(item.via).map_or(0, Entry::consumed);
         if signs.contains(Signs::TOOK)
-            && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(home.consumed())))
+            && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(consumed)))
         {
             signs |= Signs::WOKEN_IN;
         }
@@ -198,9 +202,7 @@ impl Inner {
             && let Some(item) = self.interest.by_key(key)
         {
             item.trigger.rearm_input();
-            self.stirs += u64::from(
-                item.trigger.wants(Events::IN | Events::RDNORM) && !item.trigger.is_fired(),
-            );
+            self.stirs += u64::from(item.trigger.wants(Events::IN | Events::RDNORM));
         }
     }
 

@@ -7,7 +7,7 @@ use syscalls::Errno;
 use crate::backend::{Key, Watch};
 use crate::edge::{Backlog, Trigger};
 use crate::events::Events;
-use crate::fdtable::{Evidence, FileId};
+use crate::fdtable::{Evidence, FileId, Signs};
 use crate::files::Kind;
 use crate::slab::Slab;
 use crate::sleeper::SleeperId;
@@ -117,6 +117,16 @@ impl Item {
     /// Says so.
     pub fn set_serial(&mut self, serial: u32) {
         self.serial = serial;
+    }
+
+    /// Whether these signs tell of a wake-up that concerns it: in an instance that is in another one each counts.
+    pub fn is_woken_by(&self, signs: Signs) -> bool {
+        // What was read came after a look that did not see it.
+        let came = signs.contains(Signs::TOOK) && !self.levels.intersects(Events::READ);
+        let input = came || signs.contains(Signs::WOKEN_IN);
+        signs.contains(Signs::WOKEN) && !self.trigger.is_fired()
+            || input && self.trigger.wants(self.kind.wakes_for_input())
+            || signs.contains(Signs::WOKEN_OUT) && self.trigger.wants(self.kind.wakes_for_room())
     }
 
     /// Whether the program's own calls tell something that its levels do not.
