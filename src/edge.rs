@@ -208,6 +208,15 @@ impl Trigger {
         }
     }
 
+    /// Whether room is news when poll reports it.
+    #[must_use]
+    pub fn is_room_armed(&self) -> bool {
+        match self.state {
+            State::Edge { armed, .. } => armed.contains(self.wanted & Events::WRITE),
+            State::Level { .. } | State::Fired => true,
+        }
+    }
+
     /// Whether it has reported a hang-up, which was not over since.
     #[must_use]
     pub fn reported_hup(&self) -> bool {

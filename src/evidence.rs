@@ -145,7 +145,13 @@ impl Inner {
         let input_armed = item.trigger.is_input_armed();
         // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
         // if all was read since, nothing newer is there that its level would not tell.
-        if signs.contains(Signs::WOKEN_IN) && std::mem::take(&mut item.racing) {
+        let racing = signs.intersects(Signs::WOKEN_IN | Signs::WOKEN_OUT)
+            && std::mem::take(&mut item.racing);
+        if racing && !item.trigger.is_room_armed() {
+            // So may the room that a read made.
+            signs -= Signs::WOKEN_OUT;
+        }
+        if signs.contains(Signs::WOKEN_IN) && racing {
             let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
             let woken = match (&mut item.backlog, now) {
                 _ if input_armed => false,

@@ -189,10 +189,9 @@ impl World {
 
     /// Whether a nested instance may be woken by what cannot be seen.
     pub fn is_restless(&self) -> bool {
-        self.files
-            .iter()
-            .flatten()
-            .any(|file| matches!(file.kind, Kind::Pty | Kind::Fifo | Kind::Inotify))
+        self.files.iter().flatten().any(|file| {
+            matches!(file.kind, Kind::Pty | Kind::Fifo | Kind::Inotify | Kind::Tcp | Kind::TcpFresh)
+        })
     }
 
     /// Whether something happens by itself, so that it matters who looks first.

@@ -252,6 +252,15 @@ struct Before {
     queued: Option<u32>,
     /// The other end, whose writers the read may wake, and what it had no room for: anything (a pipe), or how much.
     other: Option<(c_int, u32)>,
+    /// Whose pollers may see what the read does before its sign.
+    seen_by: Option<c_int>,
+}
+
+impl Before {
+    /// The read is over, and its signs were given.
+    fn ends(&self) {
+        write_ends(self.seen_by);
+    }
 }
 
 fn before_read(fd: c_int, word: Word) -> Before {
@@ -265,6 +274,11 @@ fn before_read(fd: c_int, word: Word) -> Before {
         && TABLE.word(other).is(Flags::EVIDENCE)
     {
         before.other = unsent(word.kind(), other).map(|unsent| (other, unsent));
+    }
+    let itself = word.is(Flags::EVIDENCE) && word.kind().wakes_itself();
+    before.seen_by = if itself { Some(fd) } else { before.other.map(|(other, _)| other) };
+    if let Some(home) = before.seen_by.and_then(|number| TABLE.home(number)) {
+        home.write_begins();
     }
     before
 }
@@ -316,6 +330,11 @@ pub fn before_close(fd: c_int, word: Word) {
 
 /// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
 fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
+    show_read(fd, word, len, result, flags, before);
+    before.ends();
+}
+
+fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
     if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
         return;
     }
@@ -511,6 +530,8 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     }
     if result >= 0 || empty {
         after_read(from, source, all + usize::from(empty), result, 0, before);
+    } else {
+        before.ends();
     }
     errno::set(error);
     if result >= 0 {
