@@ -50,8 +50,15 @@ static void *without_files(void *unused)
     for (int i = 0; i < SLEEPERS; i++)
         waiter_start(&waiters[i], fresh, -1);
     for (int i = 0; i < SLEEPERS; i++) {
+        int done = 0;
+
         put(pair[1]);
-        sleep_ms(QUIET_MS);
+        /* Two that come before anybody looked are one edge. */
+        for (int64_t end = now_ms() + SOON_MS; done <= i && now_ms() < end; sleep_ms(1)) {
+            done = 0;
+            for (int j = 0; j < SLEEPERS; j++)
+                done += waiters[j].done;
+        }
     }
     for (int i = 0; i < SLEEPERS; i++)
         wrong += !waiter_got(&waiters[i], pair[0], EPOLLIN);
