@@ -86,6 +86,10 @@ impl Engine {
                 inner.stir_if_ready(instance, index);
             }
             (libc::EPOLL_CTL_DEL, Some(index)) => {
+                if inner.is_nested {
+                    // What woke it before counts in the outer instance.
+                    inner.apply_signs(self.table, index);
+                }
                 inner.remove(self, instance.slot, index);
                 // Who sleeps on it is not woken: it would find nothing.
                 return Ok(());
