@@ -105,6 +105,8 @@ pub struct Inner {
     pub(crate) crowdings: u32,
     /// Counts deliveries, to tell fresh levels from old ones.
     pub(crate) look: u64,
+    /// The last of them that was after a look at everything.
+    pub(crate) whole_look: u64,
     /// Items that go on through another number than they were registered by.
     pub(crate) moved: Vec<Key>,
     /// Items that are instances themselves.
@@ -432,7 +434,7 @@ impl Inner {
             instance.set_leader(None);
             engine.sleepers.release(sleeper);
         }
-        *self = Self { look: self.look, ..Self::default() };
+        *self = Self { look: self.look, whole_look: self.look, ..Self::default() };
     }
 
     /// In a child of fork: the set may be on the stack of a thread that is not here, and so may be the watchers.

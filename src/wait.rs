@@ -13,7 +13,7 @@ use libc::{pollfd, timespec};
 use syscalls::Errno;
 
 use crate::backend::{Sleep, poll};
-use crate::deliver::Sink;
+use crate::deliver::{Delivered, Sink};
 use crate::engine::Engine;
 use crate::instance::{Inner, Instance};
 use crate::sleeper::{Sleeper, SleeperId};
@@ -60,6 +60,12 @@ impl Wait<'_, '_> {
                 drop(inner);
                 return self.observe();
             }
+            if !inner.led
+                && let Some(delivered) = self.deliver_left_over(&mut inner)
+            {
+                hand_over(self.engine, inner);
+                return delivered;
+            }
             if inner.led {
                 self.follow(inner)?;
             } else if let Some(count) = self.lead(inner)? {
@@ -75,6 +81,24 @@ impl Wait<'_, '_> {
         if inner.led && leader.is_some_and(Sleeper::is_stranded) {
             inner.led = false;
             inner.leaderships += 1;
+        }
+    }
+
+    /// What was found ready before and found no room comes first, without another look at everything.
+    fn deliver_left_over(&mut self, inner: &mut Inner) -> Option<Result<usize>> {
+        if !inner.may_be_left_over(self.max) {
+            return None;
+        }
+        let sleeper = inner.sleeper.and_then(|id| self.engine.sleepers.get(id))?;
+        // Whoever closes one of these waits until the look at them is over. No lock is waited for inside.
+        let inside = sleeper.enter();
+        let delivered = inner.deliver_left_over(self.engine, self.instance, self.max, self.sink);
+        drop(inside);
+        match delivered? {
+            Delivered { count: 0, fault: true } => Some(Err(Errno::EFAULT)),
+            // All were closed at the last moment.
+            Delivered { count: 0, .. } => None,
+            Delivered { count, .. } => Some(Ok(count)),
         }
     }
 
