@@ -112,6 +112,9 @@ impl Inner {
     }
 
     fn apply_late(&mut self, table: &FdTable) {
+        if self.late.is_empty() {
+            return;
+        }
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {

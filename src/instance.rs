@@ -402,6 +402,13 @@ impl Inner {
             self.changes = self.interest.indices().map(|index| self.interest.key(index)).collect();
             self.gone.clear();
         }
+        if !self.gone.is_empty() || !self.changes.is_empty() {
+            self.apply_changes(engine);
+        }
+        Ok(())
+    }
+
+    fn apply_changes(&mut self, engine: &Engine) {
         for (key, fd, file) in std::mem::take(&mut self.gone) {
             if let Some(set) = &mut self.set {
                 set.disarm(key);
@@ -415,7 +422,6 @@ impl Inner {
             }
         }
         self.changes = changes;
-        Ok(())
     }
 
     /// Forgets everything: the instance was closed. The numbers that it alone watched are as if never registered.

@@ -174,7 +174,8 @@ impl Sleeper {
 
     /// Opens a stretch in which the caller uses descriptors of the program.
     pub fn enter(&self) -> Inside<'_> {
-        self.thread.store(sys::thread_token(), Ordering::SeqCst);
+        // Read after an odd epoch, which is stored after it.
+        self.thread.store(sys::thread_token(), Ordering::Release);
         // The next odd number: it is odd already when this thread's last stretch was left by a longjmp, or is
         // interrupted by the signal handler that waits here. Nobody else writes it.
         let epoch = self.epoch.load(Ordering::SeqCst);

@@ -147,7 +147,10 @@ impl Wait<'_, '_> {
         // From here on the program's descriptors are asked and polled; sleeper.rs names the races that this closes.
         sleeper.stay_awake();
         let inside = sleeper.enter();
-        instance.attention.store(false, Ordering::SeqCst);
+        // What is said after this load is followed by a kick, for the stretch has begun.
+        if instance.attention.load(Ordering::SeqCst) {
+            instance.attention.store(false, Ordering::SeqCst);
+        }
         inner.take_notices(engine, instance);
         let mut asked = Vec::new();
         let ticking = inner.resolve_doubts(engine, &mut asked) || sleeper.wake_fd() < 0;
@@ -282,10 +285,13 @@ fn leader_sleeper<'e>(
 ) -> Result<&'e Sleeper> {
     let id: SleeperId = match inner.sleeper {
         Some(id) => id,
-        None => engine.sleepers.acquire()?,
+        None => {
+            let id = engine.sleepers.acquire()?;
+            inner.sleeper = Some(id);
+            instance.set_leader(Some(id));
+            id
+        }
     };
-    inner.sleeper = Some(id);
-    instance.set_leader(Some(id));
     let sleeper = engine.sleepers.get(id).ok_or(Errno::EAGAIN)?;
     engine.sleepers.equip(sleeper);
     Ok(sleeper)
