@@ -1,12 +1,12 @@
 //! What is delivered: the one place that decides it. Hits of a look become entries of the ready list, and these events.
 
-use crate::backend::{Hit, poll};
+use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
-use crate::fdtable::FdTable;
+use crate::fdtable::{FdTable, Flags};
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
-use crate::interest::Place;
+use crate::interest::{Item, Place};
 
 /// What became of a delivery.
 pub struct Delivered {
@@ -33,32 +33,108 @@ impl Inner {
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
+        self.take_late_notices(engine, instance);
+        self.note_hits(engine, instance.slot, hits);
+        let delivered = self.write_events(engine.table, self.interest.ready_len(), max, sink);
+        self.apply_late(engine.table);
+        delivered
+    }
+
+    /// Delivers what the last look found ready and had no room for, if that fills the array: such a wait need not look
+    /// at all the others. These became ready before whatever is ready besides, so the order is the kernel's too. Items that
+    /// are ready again after their report are left to the next look, for behind one of them may stand what no look has
+    /// seen yet. `None`: a look is needed. The caller is inside a sleeper's stretch.
+    pub fn deliver_left_over(
+        &mut self,
+        engine: &Engine,
+        instance: &Instance,
+        max: usize,
+        sink: &mut Sink<'_>,
+    ) -> Option<Delivered> {
+        self.take_notices(engine, instance);
+        let watches = self.left_over(engine.table, max)?;
+        let mut hits = Vec::new();
+        poll::look(engine.table, &watches, &mut hits);
+        let all = hits.len() == max && hits.iter().all(|hit| self.is_news(engine.table, hit));
+        if !all {
+            return None;
+        }
+        self.take_late_notices(engine, instance);
+        self.look += 1;
+        for hit in &hits {
+            self.note_hit(engine, instance.slot, hit);
+            if let Some(item) = self.interest.by_key(hit.key) {
+                // What is written to it from now on gets another turn, though no whole look has ended this one.
+                item.turn = 0;
+            }
+        }
+        let delivered = self.write_events(engine.table, max, max, sink);
+        self.apply_late(engine.table);
+        Some(delivered)
+    }
+
+    /// Whether [`Inner::deliver_left_over`] is worth a try.
+    pub fn may_be_left_over(&self, max: usize) -> bool {
+        let first = || self.interest.ready().next().and_then(|index| self.interest.get(index));
+        self.interest.ready_len() >= max
+            && !self.is_nested
+            && first().is_some_and(|item| self.is_left_over(item))
+    }
+
+    fn is_left_over(&self, item: &Item) -> bool {
+        item.look >= self.whole_look && !item.trigger.stays_ready()
+    }
+
+    fn left_over(&self, table: &FdTable, max: usize) -> Option<Vec<(Key, Watch)>> {
+        if self.interest.ready_len() < max {
+            return None;
+        }
+        let watch = |index| {
+            let item = self.interest.get(index)?;
+            let found = self.is_left_over(item);
+            let private = item.kind == Kind::Eventfd && table.word(item.via).is(Flags::PRIVATE);
+            let watch = if found { item.watch(private) } else { None };
+            Some((self.interest.key(index), watch?))
+        };
+        self.interest.ready().take(max).map(watch).collect()
+    }
+
+    fn is_news(&mut self, table: &FdTable, hit: &Hit) -> bool {
+        self.interest.by_key(hit.key).zip(hit.levels).is_some_and(|(item, levels)| {
+            table.word(item.via).file() == item.file && item.trigger.news(levels).is_some()
+        })
+    }
+
+    fn take_late_notices(&mut self, engine: &Engine, instance: &Instance) {
         self.looked = true;
         self.take_notices(engine, instance);
         self.looked = false;
-        let delivered = self.write_events(engine, instance.slot, hits, max, sink);
+    }
+
+    fn apply_late(&mut self, table: &FdTable) {
+        if self.late.is_empty() {
+            return;
+        }
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {
                 item.trigger.rearm(signs, item.kind);
-                self.rewatch(engine.table, key.index);
+                self.rewatch(table, key.index);
             }
         }
         self.late = late;
-        delivered
     }
 
+    /// Writes events of the first `looked_at` of the ready list.
     fn write_events(
         &mut self,
-        engine: &Engine,
-        slot: u16,
-        hits: &mut [Hit],
+        table: &FdTable,
+        looked_at: usize,
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
-        self.note_hits(engine, slot, hits);
         let mut count = 0;
-        for _ in 0..self.interest.ready_len() {
+        for _ in 0..looked_at {
             if count == max {
                 break;
             }
@@ -75,7 +151,7 @@ impl Inner {
                 return Delivered { count, fault: count == 0 };
             }
             count += 1;
-            self.reported(engine.table, index, levels);
+            self.reported(table, index, levels);
         }
         Delivered { count, fault: false }
     }
@@ -94,6 +170,7 @@ impl Inner {
     /// Takes what a look has found, in the order of becoming ready as far as that is known.
     fn note_hits(&mut self, engine: &Engine, slot: u16, hits: &mut [Hit]) {
         self.look += 1;
+        self.whole_look = self.look;
         if std::mem::take(&mut self.in_turns) {
             let seen = std::mem::replace(&mut self.turns_seen, self.turns);
             hits.sort_by_key(|hit| match self.interest.by_key(hit.key) {

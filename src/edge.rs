@@ -229,6 +229,12 @@ impl Trigger {
         matches!(self.state, State::Edge { .. })
     }
 
+    /// Whether a report leaves it ready, as level-triggered items are until they are seen low.
+    #[must_use]
+    pub fn stays_ready(&self) -> bool {
+        self.state == State::Level { once: false }
+    }
+
     /// Whether it is a one-shot item that has fired.
     #[must_use]
     pub fn is_fired(&self) -> bool {

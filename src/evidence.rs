@@ -39,6 +39,9 @@ impl Inner {
                 .map(|index| self.interest.key(index))
                 .collect();
         }
+        if self.crowded.is_empty() {
+            return;
+        }
         let mut crowded = std::mem::take(&mut self.crowded);
         crowded.retain(|&key| {
             let known = self.interest.by_key(key).is_some();

@@ -105,6 +105,8 @@ pub struct Inner {
     pub(crate) crowdings: u32,
     /// Counts deliveries, to tell fresh levels from old ones.
     pub(crate) look: u64,
+    /// The last of them that was after a look at everything.
+    pub(crate) whole_look: u64,
     /// Items that go on through another number than they were registered by.
     pub(crate) moved: Vec<Key>,
     /// Items that are instances themselves.
@@ -404,6 +406,13 @@ impl Inner {
             self.changes = self.interest.indices().map(|index| self.interest.key(index)).collect();
             self.gone.clear();
         }
+        if !self.gone.is_empty() || !self.changes.is_empty() {
+            self.apply_changes(engine);
+        }
+        Ok(())
+    }
+
+    fn apply_changes(&mut self, engine: &Engine) {
         for (key, fd, file) in std::mem::take(&mut self.gone) {
             if let Some(set) = &mut self.set {
                 set.disarm(key);
@@ -417,7 +426,6 @@ impl Inner {
             }
         }
         self.changes = changes;
-        Ok(())
     }
 
     /// Forgets everything: the instance was closed. The numbers that it alone watched are as if never registered.
@@ -436,7 +444,7 @@ impl Inner {
             instance.set_leader(None);
             engine.sleepers.release(sleeper);
         }
-        *self = Self { look: self.look, ..Self::default() };
+        *self = Self { look: self.look, whole_look: self.look, ..Self::default() };
     }
 
     /// In a child of fork: the set may be on the stack of a thread that is not here, and so may be the watchers.

@@ -259,6 +259,14 @@ impl Interest {
         self.ready
     }
 
+    /// The ready list, from its front.
+    pub fn ready(&self) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(self.first_ready, |&index| {
+            let links = self.get(index)?.ready?;
+            (links.after != NONE).then_some(links.after)
+        })
+    }
+
     /// Whether an item stands in the ready list.
     pub fn is_ready(&self, index: u32) -> bool {
         self.get(index).is_some_and(|item| item.ready.is_some())
@@ -349,6 +357,7 @@ mod tests {
         list.unready(items[0]);
         list.unready(items[2]);
         list.remove(items[4]);
+        assert_eq!(list.ready().collect::<Vec<_>>(), [items[1], items[3]]);
         assert_eq!(drain(&mut list), [1, 3]);
         list.push_ready(items[0]);
         list.push_ready_front(items[1]);

@@ -11,11 +11,15 @@
 //!   sleeper makes its epoch odd, then looks for what was noticed. One of them sees the other.
 //! - a change is made while the leader goes to sleep: the same, with [`Instance::attention`](crate::instance).
 //!
+//! - a leader is kicked while it only looks, when nothing need be written: the kicker sets `kicked`, then reads `bell`;
+//!   the leader hangs its bell up, then reads `kicked` ([`Sleeper::fall_asleep`]). One of them sees the other.
+//!
 //! A kick is remembered (`kicked`) until the sleeper takes it: however many there are, one write wakes it.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+use libc::timespec;
 use once_cell::race::OnceBox;
 use syscalls::Errno;
 
@@ -31,13 +35,32 @@ const CHUNKS: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SleeperId(pub(crate) u32);
 
+/// How long a follower without a timeout sleeps at a time. A futex that is waited for without any timeout would be
+/// waited for again after handlers with SA_RESTART; with one, any handler ends it.
+const FOR_EVER: timespec = timespec { tv_sec: 1 << 30, tv_nsec: 0 };
+
+/// What wakes a sleeper.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Bell {
+    /// It sleeps in poll(2), or is about to: a write to its eventfd.
+    Eventfd,
+    /// It sleeps on `kicked`.
+    Futex,
+    /// It is awake, and looks at `kicked` before it sleeps.
+    None,
+}
+
 /// One that sleeps: the leader of an instance, a follower, an observer or a watcher thread.
 pub struct Sleeper {
     /// Odd: inside poll(2), or about to be.
     epoch: AtomicU32,
     /// How many wait for the epoch to move.
     ejectors: AtomicU32,
-    kicked: AtomicBool,
+    /// 1: kicked.
+    kicked: AtomicU32,
+    /// A [`Bell`].
+    bell: AtomicU8,
     taken: AtomicBool,
     /// Whether it may hold files of any instance.
     observer: AtomicBool,
@@ -52,7 +75,8 @@ impl Sleeper {
         Self {
             epoch: AtomicU32::new(0),
             ejectors: AtomicU32::new(0),
-            kicked: AtomicBool::new(false),
+            kicked: AtomicU32::new(0),
+            bell: AtomicU8::new(Bell::Eventfd as u8),
             taken: AtomicBool::new(false),
             observer: AtomicBool::new(false),
             wake_fd: AtomicI32::new(-1),
@@ -72,7 +96,7 @@ impl Sleeper {
 
     /// Whether it was kicked since it last settled.
     pub fn is_kicked(&self) -> bool {
-        self.kicked.load(Ordering::SeqCst)
+        self.kicked.load(Ordering::SeqCst) != 0
     }
 
     /// Whether it is in poll(2), or about to be.
@@ -82,9 +106,62 @@ impl Sleeper {
 
     /// Wakes it, now or when it next sleeps. Safe in a signal handler.
     pub fn kick(&self) {
-        if !self.kicked.swap(true, Ordering::SeqCst) {
-            sys::eventfd_signal(self.wake_fd());
+        if self.kicked.swap(1, Ordering::SeqCst) != 0 {
+            return;
         }
+        let bell = self.bell.load(Ordering::SeqCst);
+        if bell == Bell::Eventfd as u8 {
+            sys::eventfd_signal(self.wake_fd());
+        } else if bell == Bell::Futex as u8 {
+            sys::futex_wake(&self.kicked, 1);
+        }
+    }
+
+    fn hang(&self, bell: Bell) {
+        self.bell.store(bell as u8, Ordering::SeqCst);
+    }
+
+    /// It looks around, and will ask [`Sleeper::fall_asleep`] before it sleeps: until then kicks cost nothing.
+    pub fn stay_awake(&self) {
+        self.bell.store(Bell::None as u8, Ordering::Release);
+    }
+
+    /// It is about to sleep in poll(2). False: it was kicked while awake, and must look for what that was about.
+    pub fn fall_asleep(&self) -> bool {
+        self.hang(Bell::Eventfd);
+        if !self.is_kicked() {
+            return true;
+        }
+        self.stay_awake();
+        self.kicked.store(0, Ordering::SeqCst);
+        false
+    }
+
+    /// The leader is back, awake, and holds the instance's lock: what a kick was about is seen by who leads next, for it
+    /// looks for that after taking the lock. Left standing, the kick would only cost it a look in vain.
+    pub fn forget_kick(&self) {
+        if self.is_kicked() {
+            self.kicked.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether it will be outside soon, for it does not sleep.
+    pub fn is_awake_inside(&self) -> bool {
+        self.bell.load(Ordering::Acquire) == Bell::None as u8 && self.is_inside()
+    }
+
+    /// Sleeps without poll(2), where nothing but a kick is waited for and no signal mask is to be swapped: this needs no
+    /// descriptor. The sleeper is the caller's own, and [`Sleeper::use_futex`] was called.
+    ///
+    /// # Errors
+    /// EINTR when a signal handler ran.
+    pub fn sleep_on_futex(&self, timeout: Option<timespec>) -> sys::Result<()> {
+        sys::sleep_on_futex(&self.kicked, 0, timeout.unwrap_or(FOR_EVER))
+    }
+
+    /// From here on kicks wake a sleep on the futex.
+    pub fn use_futex(&self) {
+        self.hang(Bell::Futex);
     }
 
     /// Takes the kick back, after the sleep that it ended, and before the caller looks for what it was about. A kicker
@@ -92,12 +169,13 @@ impl Sleeper {
     /// ends the next sleep for nothing, which does no harm.
     pub fn settle(&self) {
         sys::eventfd_reset(self.wake_fd());
-        self.kicked.store(false, Ordering::SeqCst);
+        self.kicked.store(0, Ordering::SeqCst);
     }
 
     /// Opens a stretch in which the caller uses descriptors of the program.
     pub fn enter(&self) -> Inside<'_> {
-        self.thread.store(sys::thread_token(), Ordering::SeqCst);
+        // Read after an odd epoch, which is stored after it.
+        self.thread.store(sys::thread_token(), Ordering::Release);
         // The next odd number: it is odd already when this thread's last stretch was left by a longjmp, or is
         // interrupted by the signal handler that waits here. Nobody else writes it.
         let epoch = self.epoch.load(Ordering::SeqCst);
@@ -174,11 +252,28 @@ impl Sleepers {
         }
     }
 
-    /// A sleeper of the caller's own.
+    /// A sleeper of the caller's own, with a wake-up descriptor if one can be had.
     ///
     /// # Errors
     /// EAGAIN when 16,384 sleep already.
     pub fn acquire(&self) -> sys::Result<SleeperId> {
+        let id = self.acquire_bare()?;
+        if let Some(sleeper) = self.get(id) {
+            self.equip(sleeper);
+            // A kick that was meant for who had it before, and came when nothing was written for it: who finds it standing
+            // will not write either.
+            if sleeper.is_kicked() {
+                sys::eventfd_signal(sleeper.wake_fd());
+            }
+        }
+        Ok(id)
+    }
+
+    /// A sleeper of the caller's own, for [`Sleeper::sleep_on_futex`].
+    ///
+    /// # Errors
+    /// EAGAIN when 16,384 sleep already.
+    pub fn acquire_bare(&self) -> sys::Result<SleeperId> {
         for index in 0..(CHUNKS * CHUNK) {
             let chunk = &self.chunks[index / CHUNK];
             let sleepers = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| Sleeper::new())));
@@ -186,7 +281,6 @@ impl Sleepers {
             if sleeper.taken.load(Ordering::Relaxed) || sleeper.taken.swap(true, Ordering::SeqCst) {
                 continue;
             }
-            self.equip(sleeper);
             self.high.fetch_max(index as u32 + 1, Ordering::SeqCst);
             return Ok(SleeperId(index as u32));
         }
@@ -196,8 +290,13 @@ impl Sleepers {
     /// Gives a sleeper back; its descriptor stays with it for the next one.
     pub fn release(&self, id: SleeperId) {
         let Some(sleeper) = self.get(id) else { return };
-        if sleeper.kicked.load(Ordering::SeqCst) {
-            sleeper.settle();
+        if sleeper.bell.load(Ordering::SeqCst) == Bell::Eventfd as u8 {
+            if sleeper.is_kicked() {
+                sleeper.settle();
+            }
+        } else {
+            sleeper.hang(Bell::Eventfd);
+            sleeper.kicked.store(0, Ordering::SeqCst);
         }
         if sleeper.observer.swap(false, Ordering::SeqCst) {
             self.observers.fetch_sub(1, Ordering::SeqCst);
@@ -288,7 +387,8 @@ impl Sleepers {
             if fd >= 0 {
                 hidden::close(self.table, fd);
             }
-            sleeper.kicked.store(false, Ordering::SeqCst);
+            sleeper.kicked.store(0, Ordering::SeqCst);
+            sleeper.hang(Bell::Eventfd);
             sleeper.ejectors.store(0, Ordering::SeqCst);
             sleeper.observer.store(false, Ordering::SeqCst);
             // A handler that forked out of its own poll goes back there and leaves it in good order.

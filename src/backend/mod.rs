@@ -16,6 +16,7 @@ use std::os::fd::RawFd;
 use crate::edge::Backlog;
 use crate::events::Events;
 use crate::files::Kind;
+use crate::sleeper::Sleeper;
 use crate::sys::Result;
 
 /// Names an item for as long as it lives: its place in the interest list, and which of the place's items it is.
@@ -106,11 +107,12 @@ pub trait Set: Send {
     fn arm(&mut self, key: Key, watch: Watch);
     /// Forgets a key.
     fn disarm(&mut self, key: Key);
-    /// Sleeps until there is news. True: the sleeper was kicked.
+    /// Sleeps until there is news. True: the sleeper was kicked out of it. The sleeper is awake, and asked before it
+    /// sleeps ([`Sleeper::fall_asleep`]).
     ///
     /// # Errors
     /// EINTR when a signal handler ran; ENOMEM.
-    fn wait(&mut self, wake_fd: RawFd, sleep: &mut Sleep) -> Result<bool>;
+    fn wait(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<bool>;
     /// The hits of the last wait, which are then forgotten.
     fn take_hits(&mut self) -> Vec<Hit>;
     /// Gives the emptied vector of [`Set::take_hits`] back, for its memory.

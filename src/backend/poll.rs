@@ -10,6 +10,7 @@ use crate::edge::Backlog;
 use crate::events::Events;
 use crate::fdtable::FdTable;
 use crate::files::{self, Kind};
+use crate::sleeper::Sleeper;
 use crate::sys::{self, Result};
 
 /// So few descriptors are slept on without looking first: another system call costs as much.
@@ -240,9 +241,9 @@ impl Set for PollSet {
         }
     }
 
-    fn wait(&mut self, wake_fd: RawFd, sleep: &mut Sleep) -> Result<bool> {
+    fn wait(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<bool> {
         self.waits = self.waits.wrapping_add(1);
-        self.fds[0].fd = wake_fd;
+        self.fds[0].fd = sleeper.wake_fd();
         let mut found = 0;
         if self.looks_first() && !sleep.is_over() {
             let mut zero = Sleep::NONE;
@@ -255,8 +256,12 @@ impl Set for PollSet {
         if found == 0 {
             found = if sleep.is_over() {
                 sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?
+            } else if sleeper.fall_asleep() {
+                let slept = sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref());
+                sleeper.stay_awake();
+                slept?
             } else {
-                sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref())?
+                return Ok(false);
             };
         }
         let kicked = self.fds[0].revents != 0;

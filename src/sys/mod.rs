@@ -314,6 +314,31 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
     };
 }
 
+/// Sleeps until `word` is no longer `value` or `timeout` is over, or for no reason; signal handlers may run, as in
+/// [`sleep`].
+///
+/// # Errors
+/// EINTR when a signal handler ran, whatever SA_RESTART says: there is a timeout.
+pub fn sleep_on_futex(word: &AtomicU32, value: u32, timeout: timespec) -> Result<()> {
+    let wait = || {
+        let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: an aligned word and a timespec that live as long as the borrows.
+        unsafe { syscall!(Sysno::futex, word.as_ptr(), op, value, &raw const timeout) }
+    };
+    match quiet::asleep(wait) {
+        None | Some(Err(Errno::EINTR)) => Err(Errno::EINTR),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The monotonic clock.
+pub fn now() -> timespec {
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one writable timespec.
+    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
+    now
+}
+
 /// Wakes up to `count` of those who sleep in [`futex_wait`] on `word`.
 pub fn futex_wake(word: &AtomicU32, count: c_int) {
     // SAFETY: only the address is used.
