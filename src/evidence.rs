@@ -105,7 +105,7 @@ impl Inner {
                 }
                 if let Place::Parked(watcher) = item.place {
                     item.place = Place::Out;
-                    self.shards.drop_item(engine, watcher, key);
+                    self.shards.drop_item(watcher, key);
                 }
                 self.rewatch(table, index);
                 // Those of before are before the next report; later they would look new.

@@ -20,6 +20,7 @@ use crate::interest::{Interest, Item, Place};
 use crate::notice::Notices;
 use crate::observe::Child;
 use crate::park::Shards;
+use crate::patience::Patience;
 use crate::sleeper::SleeperId;
 use crate::sys::lock::Mutex;
 use crate::sys::{self, Result};
@@ -129,8 +130,8 @@ pub struct Inner {
     pub(crate) is_nested: bool,
     /// Watcher threads of this instance.
     pub shards: Shards,
-    /// Waits since the last look for idle items.
-    pub waits_since_parking: u32,
+    /// How long an item must have been silent to be parked.
+    pub patience: Patience,
 }
 
 impl Instance {
@@ -336,7 +337,7 @@ impl Inner {
                 }
                 None => self.gone.push((key, item.via, item.file)),
             },
-            Place::Parked(watcher) => self.shards.drop_item(engine, watcher, key),
+            Place::Parked(watcher) => self.shards.drop_item(watcher, key),
         }
     }
 
@@ -354,6 +355,10 @@ impl Inner {
         match watch {
             Some(watch) => {
                 if item.place != Place::Hot {
+                    // What its watcher knows of it is out of date.
+                    if let Place::Parked(watcher) = item.place {
+                        self.shards.drop_item(watcher, key);
+                    }
                     if let Some(entry) = table.get(item.via) {
                         entry.set_flags(item.file, Flags::HELD, Flags::empty());
                     }

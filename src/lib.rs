@@ -19,6 +19,7 @@
 //! | `nest` | which instances may be in which |
 //! | [`observe`] | looking from outside: poll on an instance, nesting |
 //! | [`park`] | watcher threads for idle descriptors |
+//! | [`patience`] | when a descriptor is idle: pure |
 //! | [`sleeper`] | who is in poll(2), waking and ejecting |
 //! | [`backend`] | the set that a leader sleeps on: the contract, and poll(2)'s |
 //! | [`fdtable`], [`word`], [`sign`], [`notice`] | what the hooks say, without locks |
@@ -58,7 +59,7 @@ mod nest;
 pub mod notice;
 pub mod observe;
 pub mod park;
-
+pub mod patience;
 pub mod sign;
 mod slab;
 pub mod sleeper;

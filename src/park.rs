@@ -1,12 +1,12 @@
 //! Idle descriptors, parked with watcher threads.
 //!
 //! poll(2) costs in proportion to what it looks at, so a descriptor that has been silent for a while is moved out of the
-//! hot set to a *shard*: a few hundred descriptors over which a watcher thread sleeps. The watcher decides nothing: when
+//! hot set to a *shard*: some descriptors over which a watcher thread sleeps. The watcher decides nothing: when
 //! a descriptor stirs, it hands it back to the hot set and wakes the leader, which looks for itself. What is watched is
 //! always the level of armed bits (edge.rs), so nothing is lost on either way.
 //!
 //! Descriptors are parked in batches and only when the hot set is large, so that a burst of activity over parked
-//! descriptors does not move each of them back and forth.
+//! descriptors does not move each of them back and forth. When one is idle stands in patience.rs.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -23,17 +23,16 @@ use crate::sleeper::SleeperId;
 use crate::sys;
 use crate::sys::lock::Mutex;
 
-/// A hot set of up to this many is cheap enough to be polled as a whole (64 descriptors: 3 us).
-const HOT: usize = 64;
-/// A descriptor is idle when it had no news for so many waits that polling it in them cost as much as moving it: the
-/// more there are, the fewer waits. This is the number for one descriptor, divided by how many there are ...
-const IDLE: usize = 32_768;
-/// ... but at least these: with fewer, whatever is served in turn would look idle.
-const IDLE_AT_LEAST: usize = 32;
+/// A hot set of up to this many is cheap enough to be polled as a whole ...
+const HOT: usize = 32;
+/// ... and one of up to this many not worth the first watcher: the program may be one that has a single thread.
+const HOT_ALONE: usize = 64;
 /// Fewer than this are not worth waking a watcher for.
-const BATCH: usize = 32;
-/// Descriptors with one watcher: its thread costs as much memory as this saves time.
-const SHARD: u32 = 256;
+const BATCH: usize = 16;
+/// Descriptors with one watcher. When one stirs, its thread polls all of the others anew, at up to half a microsecond
+/// each if they are many and their memory is cold. Twice as many would be half the threads, and a third more processor
+/// time for activity that moves about.
+const SHARD: usize = 64;
 /// A watcher touches little of its stack.
 const STACK: usize = 64 * 1024;
 /// An empty shard's thread ends after this.
@@ -50,14 +49,24 @@ struct Parked {
     key: Key,
     file: FileId,
     watch: Watch,
+    /// When it last had news, by the set's clock.
+    since: u32,
 }
 
 /// A watcher thread's post box.
 struct Shard {
+    engine: &'static Engine,
     sleeper: SleeperId,
     mail: Mutex<Vec<Letter>>,
     /// Descriptors that it has, or will have when it reads its mail.
     parked: AtomicU32,
+}
+
+impl Shard {
+    /// How many more it may have.
+    fn room(&self) -> usize {
+        SHARD.saturating_sub(self.parked.load(Ordering::SeqCst) as usize)
+    }
 }
 
 /// The watchers of an instance; under its lock.
@@ -71,12 +80,18 @@ impl Shards {
     }
 
     /// An item is no longer to be watched by its watcher. It may stir once more before the letter is read.
-    pub fn drop_item(&self, engine: &Engine, watcher: SleeperId, key: Key) {
+    pub fn drop_item(&self, watcher: SleeperId, key: Key) {
         if let Some(shard) = self.0.iter().find(|shard| shard.sleeper == watcher) {
             shard.parked.fetch_sub(1, Ordering::SeqCst);
             shard.mail.lock().push(Letter::Drop(key));
-            engine.sleepers.kick_inside(watcher);
+            shard.engine.sleepers.kick_inside(watcher);
         }
+    }
+
+    /// The emptiest shard with room for a batch.
+    fn with_room(&self) -> Option<Arc<Shard>> {
+        let emptiest = self.0.iter().min_by_key(|shard| shard.parked.load(Ordering::SeqCst))?;
+        (emptiest.room() >= BATCH).then(|| emptiest.clone())
     }
 
     /// Has all watchers look around.
@@ -111,21 +126,29 @@ impl Shards {
 impl Inner {
     /// Parks what has long been idle, if that is worth it. The caller leads and is about to sleep.
     pub fn park_idle(&mut self, engine: &'static Engine, instance: &'static Instance) {
-        self.waits_since_parking += 1;
-        let Some(set) = &self.set else { return };
-        let waits = (IDLE / set.len().max(1)).max(IDLE_AT_LEAST) as u32;
-        if set.len() <= HOT || self.waits_since_parking < waits / 2 {
+        let Some(set) = &mut self.set else { return };
+        if !self.patience.is_over(set.clock()) {
             return;
         }
-        self.waits_since_parking = 0;
-        let mut idle = set.idle(waits);
-        idle.retain(|&key| self.may_park(engine, key));
-        if idle.len() < BATCH {
+        self.patience.kept(set.take_saved());
+        let (hot, batch) =
+            if self.shards.is_empty() { (HOT_ALONE, 2 * BATCH) } else { (HOT, BATCH) };
+        if set.len() <= hot {
             return;
         }
-        for key in idle {
-            let Some(shard) = self.shard_with_room(engine, instance) else { return };
-            self.park(engine, &shard, key);
+        let mut idle = set.idle(self.patience.silence());
+        idle.retain(|&(key, _)| self.may_park(engine, key));
+        if idle.len() < batch {
+            return;
+        }
+        // A whole batch goes to one shard: each watcher that is told to take some polls all that it has anew.
+        while idle.len() >= BATCH {
+            let shard = self.shards.with_room().or_else(|| self.start_shard(engine, instance));
+            let Some(shard) = shard else { return };
+            let batch = idle.split_off(idle.len().saturating_sub(shard.room()));
+            for (key, since) in batch {
+                self.park(engine, &shard, key, since);
+            }
             engine.sleepers.kick_inside(shard.sleeper);
         }
     }
@@ -136,7 +159,7 @@ impl Inner {
         sole && !item.doubted && item.place == Place::Hot
     }
 
-    fn park(&mut self, engine: &Engine, shard: &Shard, key: Key) {
+    fn park(&mut self, engine: &Engine, shard: &Shard, key: Key, since: u32) {
         let (Some(item), Some(set)) = (self.interest.by_key(key), &mut self.set) else { return };
         let (Some(watch), Some(entry)) = (item.watch(true), engine.table.get(item.via)) else {
             return;
@@ -145,35 +168,35 @@ impl Inner {
         entry.watcher.store(shard.sleeper.0 + 1, Ordering::SeqCst);
         set.disarm(key);
         shard.parked.fetch_add(1, Ordering::SeqCst);
-        shard.mail.lock().push(Letter::Park(Parked { key, file: item.file, watch }));
+        self.patience.parked();
+        shard.mail.lock().push(Letter::Park(Parked { key, file: item.file, watch, since }));
     }
 
-    fn shard_with_room(
+    fn start_shard(
         &mut self,
         engine: &'static Engine,
         instance: &'static Instance,
     ) -> Option<Arc<Shard>> {
-        let room = |shard: &&Arc<Shard>| shard.parked.load(Ordering::SeqCst) < SHARD;
-        if let Some(shard) = self.shards.0.iter().find(room) {
-            return Some(shard.clone());
-        }
         let shard = start_watcher(engine, instance)?;
         self.shards.0.push(shard.clone());
         Some(shard)
     }
 
-    /// A watcher's descriptors stirred, or its empty shard wants to end. True: it ends.
-    fn take_back(&mut self, engine: &Engine, shard: &Shard, stirred: &[Key]) {
-        for &key in stirred {
+    /// A watcher's descriptors stirred.
+    fn take_back(&mut self, shard: &Shard, stirred: &[Parked]) {
+        for parked in stirred {
+            let key = parked.key;
             let Some(item) = self.interest.by_key(key) else { continue };
             if item.place == Place::Parked(shard.sleeper) {
                 item.place = Place::Out;
                 shard.parked.fetch_sub(1, Ordering::SeqCst);
-                self.rewatch(engine.table, key.index);
+                self.patience.returned(parked.since);
+                self.rewatch(shard.engine.table, key.index);
             }
         }
     }
 
+    /// An empty shard wants to end. True: it ends.
     fn retire(&mut self, shard: &Shard) -> bool {
         let empty = shard.parked.load(Ordering::SeqCst) == 0 && shard.mail.lock().is_empty();
         if empty {
@@ -187,8 +210,12 @@ impl Inner {
 fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option<Arc<Shard>> {
     let sleeper = engine.sleepers.acquire().ok()?;
     let wakeable = engine.sleepers.get(sleeper).is_some_and(|sleeper| sleeper.wake_fd() >= 0);
-    let shard =
-        Arc::new(Shard { sleeper, mail: Mutex::new(Vec::new()), parked: AtomicU32::new(0) });
+    let shard = Arc::new(Shard {
+        engine,
+        sleeper,
+        mail: Mutex::new(Vec::new()),
+        parked: AtomicU32::new(0),
+    });
     let watched = shard.clone();
     instance.users.fetch_add(1, Ordering::SeqCst);
     // No signal handler of the program may run on the thread: it starts with all signals blocked.
@@ -197,7 +224,7 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
         && std::thread::Builder::new()
             .name("uepoll".into())
             .stack_size(STACK)
-            .spawn(move || watch(engine, instance, &watched))
+            .spawn(move || watch(instance, &watched))
             .is_ok();
     sys::restore_signals(mask);
     if !started {
@@ -208,17 +235,42 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
     Some(shard)
 }
 
+/// What a watcher has; `fds[i + 1]` belongs to `parked[i]`, `fds[0]` is its wake-up descriptor.
+struct Held {
+    parked: Vec<Parked>,
+    fds: Vec<pollfd>,
+}
+
+impl Held {
+    fn push(&mut self, parked: Parked) {
+        self.fds.push(polled(parked.watch.fd, parked.watch.mask.to_poll()));
+        self.parked.push(parked);
+    }
+
+    /// Takes out those of which `is_out` says so.
+    fn take(&mut self, is_out: impl Fn(&Parked, &pollfd) -> bool) -> Vec<Parked> {
+        let mut out = Vec::new();
+        for place in (0..self.parked.len()).rev() {
+            if is_out(&self.parked[place], &self.fds[place + 1]) {
+                self.fds.swap_remove(place + 1);
+                out.push(self.parked.swap_remove(place));
+            }
+        }
+        out
+    }
+}
+
 /// The watcher thread.
-fn watch(engine: &'static Engine, instance: &'static Instance, shard: &Shard) {
+fn watch(instance: &'static Instance, shard: &Shard) {
+    let engine = shard.engine;
     let Some(sleeper) = engine.sleepers.get(shard.sleeper) else { return };
-    let mut held: Vec<Parked> = Vec::new();
-    let mut fds: Vec<pollfd> = Vec::new();
+    let mut held = Held { parked: Vec::new(), fds: vec![polled(-1, libc::POLLIN)] };
     loop {
         let mut over = instance.closed.load(Ordering::SeqCst);
         for letter in std::mem::take(&mut *shard.mail.lock()) {
             match letter {
                 Letter::Park(parked) => held.push(parked),
-                Letter::Drop(key) => held.retain(|parked| parked.key != key),
+                Letter::Drop(key) => drop(held.take(|parked, _| parked.key == key)),
                 Letter::Retire => over = true,
             }
         }
@@ -232,15 +284,13 @@ fn watch(engine: &'static Engine, instance: &'static Instance, shard: &Shard) {
             continue;
         }
         // Closed ones: their closers wait for this.
-        held.retain(|parked| engine.table.word(parked.watch.fd).file() == parked.file);
-        fds.clear();
-        fds.push(polled(sleeper.wake_fd(), libc::POLLIN));
-        fds.extend(held.iter().map(|parked| polled(parked.watch.fd, parked.watch.mask.to_poll())));
+        held.take(|parked, _| engine.table.word(parked.watch.fd).file() != parked.file);
+        held.fds[0].fd = sleeper.wake_fd();
         let mut retire = RETIRE;
-        let timeout = held.is_empty().then_some(&mut retire);
-        let found = sys::ppoll(&mut fds, timeout, None);
+        let timeout = held.parked.is_empty().then_some(&mut retire);
+        let found = sys::ppoll(&mut held.fds, timeout, None);
         drop(inside);
-        if fds[0].revents != 0 {
+        if held.fds[0].revents != 0 {
             sleeper.settle();
         }
         match found {
@@ -248,19 +298,11 @@ fn watch(engine: &'static Engine, instance: &'static Instance, shard: &Shard) {
             Ok(0) => continue,
             Ok(_) => {}
             // Memory is short: nothing is known, so all that is held goes back to the leader.
-            Err(_) => fds.iter_mut().for_each(|polled| polled.revents = 1),
+            Err(_) => held.fds.iter_mut().for_each(|polled| polled.revents = 1),
         }
-        let mut stirred = Vec::new();
-        let mut revents = fds[1..].iter().map(|polled| polled.revents);
-        held.retain(|parked| {
-            let quiet = revents.next() == Some(0);
-            if !quiet {
-                stirred.push(parked.key);
-            }
-            quiet
-        });
+        let stirred = held.take(|_, polled| polled.revents != 0);
         if !stirred.is_empty() {
-            instance.inner.lock().take_back(engine, shard, &stirred);
+            instance.inner.lock().take_back(shard, &stirred);
             instance.attention.store(true, Ordering::SeqCst);
             instance.alert(engine);
         }

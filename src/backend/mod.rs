@@ -123,6 +123,10 @@ pub trait Set: Send {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The keys that had no news in the last `waits` waits.
-    fn idle(&self, waits: u32) -> Vec<Key>;
+    /// What polls have cost each key so far, in looks.
+    fn clock(&self) -> u32;
+    /// The keys that had no news for so long, and when they last had.
+    fn idle(&self, silence: u32) -> Vec<(Key, u32)>;
+    /// What was [saved](crate::patience::saving) with the keys that had news since the last call.
+    fn take_saved(&mut self) -> u32;
 }

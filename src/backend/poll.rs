@@ -10,6 +10,7 @@ use crate::edge::Backlog;
 use crate::events::Events;
 use crate::fdtable::FdTable;
 use crate::files::{self, Kind};
+use crate::patience;
 use crate::sleeper::Sleeper;
 use crate::sys::{self, Result};
 
@@ -20,6 +21,12 @@ const EAGER: u32 = 8;
 /// When not looking first, it is tried once in so many waits whether that pays again.
 const TRY_EVERY: u32 = 16;
 
+/// What a poll that sleeps costs, in looks.
+const SLEEP: u32 = 3;
+
+/// So many are looked at by themselves at most.
+const FRESH: usize = 32;
+
 /// Not in the set.
 const NOWHERE: u32 = u32::MAX;
 
@@ -27,7 +34,7 @@ const NOWHERE: u32 = u32::MAX;
 struct Watched {
     key: Key,
     watch: Watch,
-    /// The wait that it last had news in.
+    /// When it last had news, by the clock.
     stirred: u32,
 }
 
@@ -44,6 +51,13 @@ pub struct PollSet {
     again: Vec<pollfd>,
     waits: u32,
     eagerness: u32,
+    /// In looks.
+    clock: u32,
+    saved: u32,
+    /// The last wait looked at everything and found nothing, but was kicked.
+    only_kicked: bool,
+    /// What was armed since then.
+    fresh: Vec<Key>,
 }
 
 impl PollSet {
@@ -62,13 +76,18 @@ impl PollSet {
             again: Vec::new(),
             waits: 0,
             eagerness: 0,
+            clock: 0,
+            saved: 0,
+            only_kicked: false,
+            fresh: Vec::new(),
         };
         let enough = set.fds.try_reserve_exact(room + 1).is_ok()
             && set.watched.try_reserve_exact(room).is_ok()
             && set.positions.try_reserve_exact(room).is_ok()
             && set.hits.try_reserve_exact(room).is_ok()
             && set.asked.try_reserve_exact(room).is_ok()
-            && set.again.try_reserve_exact(room).is_ok();
+            && set.again.try_reserve_exact(room).is_ok()
+            && set.fresh.try_reserve_exact(FRESH).is_ok();
         if !enough {
             return Err(Errno::ENOMEM);
         }
@@ -88,6 +107,26 @@ impl PollSet {
         (position != NOWHERE).then_some(position as usize)
     }
 
+    /// A kick that ended a sleep over all others mostly hands over a few that a watcher saw stirring: they are looked at
+    /// alone. The number found.
+    fn look_at_fresh(&mut self) -> Result<usize> {
+        let Self { positions, fds, fresh, again, .. } = self;
+        again.clear();
+        fresh.retain(|key| {
+            let position = positions.get(key.index as usize).filter(|&&place| place != NOWHERE);
+            position.is_some_and(|&place| {
+                again.push(fds[place as usize + 1]);
+                true
+            })
+        });
+        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+        let found = sys::ppoll(again, Some(&mut zero), None)?;
+        for (key, polled) in fresh.iter().zip(again) {
+            fds[positions[key.index as usize] as usize + 1].revents = polled.revents;
+        }
+        Ok(found)
+    }
+
     /// Turns what poll reported into hits, each asked for the rest of its state where the poll did not cover it.
     fn collect(&mut self, mut found: usize) {
         self.asked.clear();
@@ -100,7 +139,9 @@ impl PollSet {
                 continue;
             }
             found -= 1;
-            watched.stirred = self.waits;
+            let silence =
+                self.clock.wrapping_sub(std::mem::replace(&mut watched.stirred, self.clock));
+            self.saved = self.saved.saturating_add(patience::saving(silence));
             let watch = &watched.watch;
             let open = polled.revents & libc::POLLNVAL == 0;
             // Before the state is asked for: what comes in between is in the report, and counted as growth later. The
@@ -212,6 +253,12 @@ impl Set for PollSet {
     }
 
     fn arm(&mut self, key: Key, watch: Watch) {
+        if self.only_kicked && !self.fresh.contains(&key) {
+            self.only_kicked = self.fresh.len() < FRESH;
+            if self.only_kicked {
+                self.fresh.push(key);
+            }
+        }
         let polled = pollfd { fd: watch.fd, events: watch.mask.to_poll(), revents: 0 };
         if let Some(position) = self.position(key) {
             self.fds[position + 1] = polled;
@@ -225,7 +272,7 @@ impl Set for PollSet {
         }
         self.positions[key.index as usize] = self.watched.len() as u32;
         self.fds.push(polled);
-        self.watched.push(Watched { key, watch, stirred: self.waits });
+        self.watched.push(Watched { key, watch, stirred: self.clock });
     }
 
     fn disarm(&mut self, key: Key) {
@@ -244,9 +291,20 @@ impl Set for PollSet {
     fn wait(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<bool> {
         self.waits = self.waits.wrapping_add(1);
         self.fds[0].fd = sleeper.wake_fd();
+        let fresh = std::mem::take(&mut self.only_kicked) && !self.fresh.is_empty();
+        if fresh && !sleep.is_over() {
+            let found = self.look_at_fresh()?;
+            if found > 0 {
+                self.fresh.clear();
+                self.collect(found);
+                return Ok(false);
+            }
+        }
+        self.fresh.clear();
         let mut found = 0;
         if self.looks_first() && !sleep.is_over() {
             let mut zero = Sleep::NONE;
+            self.clock = self.clock.wrapping_add(1);
             found = sys::ppoll(&mut self.fds, zero.timeout.as_mut(), None)?;
             self.eagerness = match found {
                 0 => self.eagerness.saturating_sub(1),
@@ -255,8 +313,10 @@ impl Set for PollSet {
         }
         if found == 0 {
             found = if sleep.is_over() {
+                self.clock = self.clock.wrapping_add(1);
                 sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?
             } else if sleeper.fall_asleep() {
+                self.clock = self.clock.wrapping_add(SLEEP);
                 let slept = sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref());
                 sleeper.stay_awake();
                 slept?
@@ -266,6 +326,7 @@ impl Set for PollSet {
         }
         let kicked = self.fds[0].revents != 0;
         self.collect(found - usize::from(kicked));
+        self.only_kicked = kicked && self.hits.is_empty();
         Ok(kicked)
     }
 
@@ -282,8 +343,16 @@ impl Set for PollSet {
         self.watched.len()
     }
 
-    fn idle(&self, waits: u32) -> Vec<Key> {
-        let idle = |watched: &&Watched| self.waits.wrapping_sub(watched.stirred) >= waits;
-        self.watched.iter().filter(idle).map(|watched| watched.key).collect()
+    fn clock(&self) -> u32 {
+        self.clock
+    }
+
+    fn idle(&self, silence: u32) -> Vec<(Key, u32)> {
+        let idle = |watched: &&Watched| self.clock.wrapping_sub(watched.stirred) >= silence;
+        self.watched.iter().filter(idle).map(|watched| (watched.key, watched.stirred)).collect()
+    }
+
+    fn take_saved(&mut self) -> u32 {
+        std::mem::take(&mut self.saved)
     }
 }

@@ -1,0 +1,124 @@
+//! How long an item must have been silent before it is parked.
+//!
+//! In the hot set an item costs something with each poll; with a watcher it costs nothing until it stirs, and then as
+//! much as [`LONG`] of polling: the watcher polls all of its shard anew, and two threads are woken. Who knew when it will
+//! stir next would park it at once or not at all. What is known is how it went with the others: an item that stirs soon
+//! after it was parked should have been kept, one that is silent for long need not have been kept at all. Both are
+//! booked, in what they have cost, and the balance says how long to keep the next.
+//!
+//! All is counted on the set's clock ([`Set::clock`](crate::backend::Set::clock)): what polls have cost each descriptor.
+
+/// Kept at least so long: whatever is served in turn is silent for a while. A clock's unit is a look (50 to 120 ns).
+pub const SHORT: u32 = 64;
+/// Kept at most so long: then it has cost about as much as its return from a watcher. With more, thousands that stir in
+/// turn all end up in the hot set, where each look takes so long that none of them is silent for many looks.
+pub const LONG: u32 = 192;
+/// The balance is kept within this, so that it can turn: some hundred items decide.
+const LIMIT: i64 = 64 * LONG as i64;
+
+/// What patience has brought so far. Pure.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    now: u32,
+    looked: u32,
+    balance: i64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { now: 0, looked: 0, balance: -LIMIT }
+    }
+}
+
+impl Patience {
+    /// The set's clock before a wait. True: it is time to look for idle items.
+    pub fn is_over(&mut self, clock: u32) -> bool {
+        self.now = clock;
+        let over = clock.wrapping_sub(self.looked) >= SHORT / 2;
+        if over {
+            self.looked = clock;
+        }
+        over
+    }
+
+    /// How long an item must have been silent.
+    pub fn silence(&self) -> u32 {
+        let range = i64::from(LONG - SHORT);
+        SHORT + ((self.balance + LIMIT) * range / (2 * LIMIT)) as u32
+    }
+
+    /// Hot items were silent for longer than [`SHORT`] and stirred: that they were kept has saved so much.
+    pub fn kept(&mut self, saved: u32) {
+        self.book(i64::from(saved));
+    }
+
+    /// An item is parked. Until it returns, to have kept it for long would have been, or was, in vain.
+    pub fn parked(&mut self) {
+        self.book(-i64::from(LONG - SHORT));
+    }
+
+    /// A parked item stirs, that was silent since then.
+    pub fn returned(&mut self, since: u32) {
+        let saving = saving(self.now.wrapping_sub(since));
+        if saving > 0 {
+            self.book(i64::from(LONG - SHORT) + i64::from(saving));
+        }
+    }
+
+    fn book(&mut self, amount: i64) {
+        self.balance = (self.balance + amount).clamp(-LIMIT, LIMIT);
+    }
+}
+
+/// What it saves to have kept an item that was silent for so long: its return, less what keeping it cost beyond the
+/// shortest time.
+pub fn saving(silence: u32) -> u32 {
+    if (SHORT + 1..=LONG).contains(&silence) { LONG + SHORT - silence } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many items that are silent for so long each time.
+    fn learn(patience: &mut Patience, silence: u32) {
+        for _ in 0..1_000 {
+            patience.now = patience.now.wrapping_add(silence);
+            if silence < patience.silence() {
+                patience.kept(saving(silence));
+            } else {
+                patience.parked();
+                patience.returned(patience.now.wrapping_sub(silence));
+            }
+        }
+    }
+
+    #[test]
+    fn what_returns_soon_is_kept() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.silence(), SHORT);
+        for silence in [SHORT + 1, LONG / 2, LONG - 1] {
+            learn(&mut patience, silence);
+            assert!(patience.silence() > silence, "{silence}: {patience:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_silent_for_long_is_not() {
+        let mut patience = Patience { balance: LIMIT, ..Patience::default() };
+        assert_eq!(patience.silence(), LONG);
+        learn(&mut patience, 3 * LONG);
+        assert_eq!(patience.silence(), SHORT);
+        // The clock goes round.
+        learn(&mut patience, u32::MAX / 3);
+        assert_eq!(patience.silence(), SHORT);
+    }
+
+    #[test]
+    fn what_is_silent_for_a_moment_is_no_news() {
+        let mut patience = Patience::default();
+        let before = patience.silence();
+        (0..10_000).for_each(|_| patience.kept(saving(SHORT)));
+        assert_eq!(patience.silence(), before);
+    }
+}
