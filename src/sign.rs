@@ -46,14 +46,18 @@ impl Evidence {
         for (index, byte) in moved.to_le_bytes().into_iter().enumerate() {
             bits |= u8::from(byte != 0) << index;
         }
-        Signs::from_bits_retain(bits)
+        let signs = Signs::from_bits_retain(bits);
+        // A second error came after the first was taken: whatever it woke is still to be told.
+        let shift = Signs::FAILED.bits().trailing_zeros() * Self::BITS;
+        let failures = (self.0 >> shift).wrapping_sub(then.0 >> shift) & Self::COUNT;
+        if failures > 1 { signs | Signs::WOKEN } else { signs }
     }
 
     /// Counts those signs whose counters somebody has looked at since they last moved. `None`: there are none.
     #[must_use]
     pub(crate) fn count(self, mut signs: Signs) -> Option<Self> {
         let mut word = self.0;
-        // A second error between two looks came after the first was taken: whatever it woke is still to be told.
+        // The same, where nobody looked between the two.
         let failed = u64::from(Signs::FAILED.bits()) << Self::FRESH_SHIFT;
         if signs.contains(Signs::FAILED) && word & failed != 0 {
             signs |= Signs::WOKEN;
