@@ -88,6 +88,11 @@ impl Shards {
         }
     }
 
+    /// How many are parked.
+    fn parked(&self) -> usize {
+        self.0.iter().map(|shard| shard.parked.load(Ordering::SeqCst) as usize).sum()
+    }
+
     /// The emptiest shard with room for a batch.
     fn with_room(&self) -> Option<Arc<Shard>> {
         let emptiest = self.0.iter().min_by_key(|shard| shard.parked.load(Ordering::SeqCst))?;
@@ -136,7 +141,7 @@ impl Inner {
         if set.len() <= hot {
             return;
         }
-        let mut idle = set.idle(self.patience.silence());
+        let mut idle = set.idle(self.patience.silence(set.len() + self.shards.parked()));
         idle.retain(|&(key, _)| self.may_park(engine, key));
         if idle.len() < batch {
             return;

@@ -13,6 +13,9 @@ pub const SHORT: u32 = 64;
 /// Kept at most so long: then it has cost about as much as its return from a watcher. With more, thousands that stir in
 /// turn all end up in the hot set, where each look takes so long that none of them is silent for many looks.
 pub const LONG: u32 = 192;
+/// The descriptors of a small instance are cheap, their memory being warm, and a return is not: kept at least so long,
+/// divided by how many there are, hot or parked. 64 that are served in turn, one with each wait, must not look idle.
+const SMALL: u32 = 20_480;
 /// The balance is kept within this, so that it can turn: some hundred items decide.
 const LIMIT: i64 = 64 * LONG as i64;
 
@@ -41,10 +44,11 @@ impl Patience {
         over
     }
 
-    /// How long an item must have been silent.
-    pub fn silence(&self) -> u32 {
+    /// How long an item of an instance with so many must have been silent.
+    pub fn silence(&self, size: usize) -> u32 {
         let range = i64::from(LONG - SHORT);
-        SHORT + ((self.balance + LIMIT) * range / (2 * LIMIT)) as u32
+        let learned = SHORT + ((self.balance + LIMIT) * range / (2 * LIMIT)) as u32;
+        learned.max(SMALL / (size.max(1) as u32))
     }
 
     /// Hot items were silent for longer than [`SHORT`] and stirred: that they were kept has saved so much.
@@ -80,11 +84,14 @@ pub fn saving(silence: u32) -> u32 {
 mod tests {
     use super::*;
 
+    /// Too many for the size to matter.
+    const MANY: usize = 9_000;
+
     /// Many items that are silent for so long each time.
     fn learn(patience: &mut Patience, silence: u32) {
         for _ in 0..1_000 {
             patience.now = patience.now.wrapping_add(silence);
-            if silence < patience.silence() {
+            if silence < patience.silence(MANY) {
                 patience.kept(saving(silence));
             } else {
                 patience.parked();
@@ -96,29 +103,35 @@ mod tests {
     #[test]
     fn what_returns_soon_is_kept() {
         let mut patience = Patience::default();
-        assert_eq!(patience.silence(), SHORT);
+        assert_eq!(patience.silence(MANY), SHORT);
         for silence in [SHORT + 1, LONG / 2, LONG - 1] {
             learn(&mut patience, silence);
-            assert!(patience.silence() > silence, "{silence}: {patience:?}");
+            assert!(patience.silence(MANY) > silence, "{silence}: {patience:?}");
         }
     }
 
     #[test]
     fn what_is_silent_for_long_is_not() {
         let mut patience = Patience { balance: LIMIT, ..Patience::default() };
-        assert_eq!(patience.silence(), LONG);
+        assert_eq!(patience.silence(MANY), LONG);
         learn(&mut patience, 3 * LONG);
-        assert_eq!(patience.silence(), SHORT);
+        assert_eq!(patience.silence(MANY), SHORT);
         // The clock goes round.
         learn(&mut patience, u32::MAX / 3);
-        assert_eq!(patience.silence(), SHORT);
+        assert_eq!(patience.silence(MANY), SHORT);
+    }
+
+    #[test]
+    fn a_small_instance_keeps_longer() {
+        assert!(Patience::default().silence(66) > 66 * 4);
+        assert_eq!(Patience::default().silence(1_000), SHORT);
     }
 
     #[test]
     fn what_is_silent_for_a_moment_is_no_news() {
         let mut patience = Patience::default();
-        let before = patience.silence();
+        let before = patience.silence(MANY);
         (0..10_000).for_each(|_| patience.kept(saving(SHORT)));
-        assert_eq!(patience.silence(), before);
+        assert_eq!(patience.silence(MANY), before);
     }
 }
