@@ -9,6 +9,7 @@ DIFFTEST_SECONDS ?= 60
 
 # Always the same scripts in `make test`, so that it says something of the change; `make soak` takes new ones.
 DIFFTEST_SEED ?= 81000000
+DIFFTEST_SCRIPTS ?= 4000
 # How long `make soak` does.
 SOAK_SECONDS ?= 3600
 
@@ -79,21 +80,21 @@ strace-demo: build
 
 # What is compared in every `make test`: the scripts that once differed, and random ones of everything; then traces of a
 # native and of a preloaded process, and threads, for a few seconds each.
-DIFFTEST := $(UEPOLL) run -- $(RELEASE)/uepoll-difftest --regressions difftest/regressions --scripts 1000000
+DIFFTEST := $(UEPOLL) run -- $(RELEASE)/uepoll-difftest --regressions difftest/regressions
 
 difftest: build
-	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $(DIFFTEST_SEED)
+	$(DIFFTEST) --seconds $(DIFFTEST_SECONDS) --seed $(DIFFTEST_SEED) --scripts $(DIFFTEST_SCRIPTS)
 	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $(DIFFTEST_SEED) --seconds 10
-	$(DIFFTEST) --threads --seed $(DIFFTEST_SEED) --seconds 10
+	$(DIFFTEST) --threads --scripts 1000000 --seed $(DIFFTEST_SEED) --seconds 10
 
 # Eight tenths of the time for scripts of everything, one for traces of a native and of a preloaded process, one for threads.
 # Seeds count up from the first: runs that start in different seconds must not meet.
 soak: build
 	@seed=$$(date +%s)0000; echo "make soak: seed $$seed, $(SOAK_SECONDS) s"; status=0; \
 	tenth=$$(( ($(SOAK_SECONDS) + 9) / 10 )); \
-	$(DIFFTEST) --seed $$seed --seconds $$((8 * tenth)) --keep-going --stats || status=1; \
+	$(DIFFTEST) --scripts 1000000 --seed $$seed --seconds $$((8 * tenth)) --keep-going --stats || status=1; \
 	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $$seed --seconds $$tenth --keep-going || status=1; \
-	$(DIFFTEST) --threads --seed $$seed --seconds $$tenth --keep-going || status=1; \
+	$(DIFFTEST) --threads --scripts 1000000 --seed $$seed --seconds $$tenth --keep-going || status=1; \
 	exit $$status
 
 # Part of `make test`: no clock is read, so a busy machine changes nothing.
