@@ -144,7 +144,7 @@ impl Inner {
             if item.look != self.look {
                 continue;
             }
-            let levels = item.levels;
+            let levels = item.levels.into();
             let Some(events) = item.trigger.news(levels) else { continue };
             if !sink(count, Event { events, data: item.data }) {
                 self.interest.push_ready_front(index);
@@ -161,9 +161,9 @@ impl Inner {
         self.note_hits(engine, slot, hits);
         let look = self.look;
         hits.iter().any(|hit| {
-            self.interest
-                .by_key(hit.key)
-                .is_some_and(|item| item.look == look && item.trigger.news(item.levels).is_some())
+            self.interest.by_key(hit.key).is_some_and(|item| {
+                item.look == look && item.trigger.news(item.levels.into()).is_some()
+            })
         })
     }
 
@@ -201,7 +201,7 @@ impl Inner {
             }
             return self.lost_number(engine, slot, index);
         };
-        let before = std::mem::replace(&mut item.levels, levels);
+        let before = Events::from(std::mem::replace(&mut item.levels, levels.into()));
         // A pipe's hang-up is over when its other end is opened, which wakes everybody.
         let opened = item.kind == Kind::Pipe && (before - levels).contains(Events::HUP);
         let stirs = opened || !(levels - before).is_empty();

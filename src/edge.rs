@@ -19,27 +19,31 @@
 //! PRI, RDHUP, ERR and HUP are armed whether asked for or not: the file wakes everybody when they rise, so the bits that
 //! were asked for are reported again then.
 
-use crate::events::Events;
+use crate::events::{Events, Reports};
 use crate::fdtable::Signs;
 use crate::files::Kind;
 
 /// When a registered file's state is news: the item's mask, and what it has told already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
-    wanted: Events,
+    wanted: Reports,
     /// The bits whose rise is an edge.
-    rising: Events,
+    rising: Reports,
+    /// Those of them that are armed, where edges are reported.
+    armed: Reports,
+    state: State,
+    /// One report, then none until EPOLL_CTL_MOD.
+    once: bool,
     /// The program itself shut the file's reading side: then RDHUP is high, and input may come all the same.
     deaf: bool,
-    state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Reported by every wait for as long as it is ready.
-    Level { once: bool },
-    /// Reported once an edge; these bits are armed.
-    Edge { once: bool, armed: Events },
+    Level,
+    /// Reported once an edge.
+    Edge,
     /// A one-shot item after its report: registered and mute until EPOLL_CTL_MOD.
     Fired,
 }
@@ -59,21 +63,40 @@ impl Trigger {
     pub fn new(asked: Events, kind: Kind) -> Self {
         let wanted = asked.intersection(Events::REPORTS) | Events::ALWAYS;
         let rising = rising(wanted, kind);
-        let once = asked.contains(Events::ONESHOT);
-        let state = if asked.contains(Events::ET) {
-            State::Edge { once, armed: rising }
-        } else {
-            State::Level { once }
-        };
-        Self { wanted, rising, deaf: false, state }
+        let state = if asked.contains(Events::ET) { State::Edge } else { State::Level };
+        Self {
+            wanted: wanted.into(),
+            rising: rising.into(),
+            armed: rising.into(),
+            state,
+            once: asked.contains(Events::ONESHOT),
+            deaf: false,
+        }
+    }
+
+    fn wanted(&self) -> Events {
+        self.wanted.into()
+    }
+
+    fn rising(&self) -> Events {
+        self.rising.into()
+    }
+
+    /// The armed bits, where it reports edges.
+    fn armed(&self) -> Option<Events> {
+        (self.state == State::Edge).then(|| self.armed.into())
+    }
+
+    fn arm(&mut self, events: Events) {
+        self.armed = (Events::from(self.armed) | events & self.rising()).into();
     }
 
     /// What to poll for; `None` when the item must leave the poll set.
     #[must_use]
     pub fn watch(&self) -> Option<Events> {
         match self.state {
-            State::Level { .. } => Some(self.wanted),
-            State::Edge { armed, .. } => armed.contains(Events::ALWAYS).then_some(armed),
+            State::Level => Some(self.wanted()),
+            State::Edge => self.armed().filter(|armed| armed.contains(Events::ALWAYS)),
             State::Fired => None,
         }
     }
@@ -83,18 +106,18 @@ impl Trigger {
     #[must_use]
     pub fn whole(&self) -> Events {
         match self.state {
-            State::Level { .. } | State::Fired => self.wanted,
-            State::Edge { .. } => self.rising,
+            State::Level | State::Fired => self.wanted(),
+            State::Edge => self.rising(),
         }
     }
 
     /// What to report of a file in this state; `None` when it is no news. `levels` covers [`Trigger::whole`].
     #[must_use]
     pub fn news(&self, levels: Events) -> Option<Events> {
-        let report = levels & self.wanted;
+        let report = levels & self.wanted();
         let fresh = match self.state {
-            State::Level { .. } => report,
-            State::Edge { armed, .. } => levels & armed,
+            State::Level => report,
+            State::Edge => levels & self.armed.into(),
             State::Fired => Events::empty(),
         };
         (!fresh.is_empty() && !report.is_empty()).then_some(report)
@@ -102,22 +125,23 @@ impl Trigger {
 
     /// The file was seen in this state without a report: nothing of it concerns the program.
     pub fn noticed(&mut self, levels: Events) {
-        if let State::Edge { armed, .. } = &mut self.state {
-            *armed = self.rising - levels;
+        if self.state == State::Edge {
+            self.armed = (self.rising() - levels).into();
         }
     }
 
     /// The file's state was reported.
     pub fn reported(&mut self, levels: Events) {
         self.noticed(levels);
-        if let State::Level { once: true } | State::Edge { once: true, .. } = self.state {
+        if self.once {
             self.state = State::Fired;
         }
     }
 
     /// Takes what the program's own calls have shown of a file of this kind.
     pub fn rearm(&mut self, signs: Signs, kind: Kind) {
-        let State::Edge { armed, .. } = &mut self.state else { return };
+        let Some(armed) = self.armed() else { return };
+        let wanted = self.wanted();
         let mut again = Events::empty();
         // After RDHUP IN is high for good, and a short read says nothing.
         if signs.contains(Signs::DRAINED) && armed.contains(Events::RDHUP) {
@@ -128,11 +152,11 @@ impl Trigger {
         }
         // A wake-up for input is one for who asked for input, and then tells all that is high, be it only OUT because the
         // input was read already.
-        if signs.contains(Signs::WOKEN_IN) && self.wanted.intersects(kind.wakes_for_input()) {
-            again |= self.wanted - Events::ALWAYS;
+        if signs.contains(Signs::WOKEN_IN) && wanted.intersects(kind.wakes_for_input()) {
+            again |= wanted - Events::ALWAYS;
         }
-        if signs.contains(Signs::WOKEN_OUT) && self.wanted.intersects(kind.wakes_for_room()) {
-            again |= self.wanted - Events::ALWAYS;
+        if signs.contains(Signs::WOKEN_OUT) && wanted.intersects(kind.wakes_for_room()) {
+            again |= wanted - Events::ALWAYS;
         }
         // An error that was not reported had woken everybody when it came.
         if signs.contains(Signs::WOKEN)
@@ -144,21 +168,20 @@ impl Trigger {
         if signs.contains(Signs::FAILED) {
             again |= Events::ERR;
         }
-        *armed |= again & self.rising;
+        self.arm(again);
     }
 
     /// The file's queue was seen to grow, or to be empty: the next look at IN is news.
     pub fn rearm_input(&mut self) {
-        let State::Edge { armed, .. } = &mut self.state else { return };
-        if self.deaf || armed.contains(Events::RDHUP) {
-            *armed |= Events::READ & self.rising;
+        if self.armed().is_some_and(|armed| self.deaf || armed.contains(Events::RDHUP)) {
+            self.arm(Events::READ);
         }
     }
 
     /// Whether the item has to be asked about, and why.
     #[must_use]
     pub fn doubt(&self, kind: Kind) -> Option<Doubt> {
-        let State::Edge { armed, .. } = self.state else { return None };
+        let armed = self.armed()?;
         // An instance tells by itself what is new in it.
         if kind == Kind::Epoll {
             return None;
@@ -168,13 +191,13 @@ impl Trigger {
             let over = kind == Kind::Tcp
                 && !self.deaf
                 && !armed.intersects(Events::RDHUP | Events::HUP)
-                && !armed.intersects(self.wanted - Events::ALWAYS);
+                && !armed.intersects(self.wanted() - Events::ALWAYS);
             return (!over).then_some(Doubt::Unmaskable);
         }
-        let input = self.rising & (Events::IN | Events::RDNORM);
+        let input = self.rising() & (Events::IN | Events::RDNORM);
         let more_may_come = self.deaf || armed.contains(Events::RDHUP);
         // An urgent byte that was reported stays until the program has read past it, and another one may follow.
-        let urgent = kind == Kind::Tcp && !(self.rising & (Events::PRI - armed)).is_empty();
+        let urgent = kind == Kind::Tcp && !(self.rising() & (Events::PRI - armed)).is_empty();
         let unread = (urgent || !(input - armed).is_empty()) && more_may_come;
         unread.then_some(Doubt::Unread)
     }
@@ -187,22 +210,22 @@ impl Trigger {
     /// Whether a wake-up for these concerns it.
     #[must_use]
     pub fn wants(&self, events: Events) -> bool {
-        !self.is_fired() && self.wanted.intersects(events)
+        !self.is_fired() && self.wanted().intersects(events)
     }
 
     /// Whether the rise of input concerns it.
     #[must_use]
     pub fn watches_input(&self) -> bool {
-        self.rising.intersects(Events::IN | Events::RDNORM)
+        self.rising().intersects(Events::IN | Events::RDNORM)
     }
 
     /// Whether input is news when poll reports it.
     #[must_use]
     pub fn is_input_armed(&self) -> bool {
         match self.state {
-            State::Level { .. } => true,
-            State::Edge { armed, .. } => {
-                armed.contains(self.rising & (Events::IN | Events::RDNORM))
+            State::Level => true,
+            State::Edge => {
+                Events::from(self.armed).contains(self.rising() & (Events::IN | Events::RDNORM))
             }
             State::Fired => false,
         }
@@ -211,28 +234,25 @@ impl Trigger {
     /// Whether room is news when poll reports it.
     #[must_use]
     pub fn is_room_armed(&self) -> bool {
-        match self.state {
-            State::Edge { armed, .. } => armed.contains(self.wanted & Events::WRITE),
-            State::Level { .. } | State::Fired => true,
-        }
+        self.armed().is_none_or(|armed| armed.contains(self.wanted() & Events::WRITE))
     }
 
     /// Whether it has reported a hang-up, which was not over since.
     #[must_use]
     pub fn reported_hup(&self) -> bool {
-        matches!(self.state, State::Edge { armed, .. } if !armed.contains(Events::HUP))
+        self.armed().is_some_and(|armed| !armed.contains(Events::HUP))
     }
 
     /// Whether it reports edges: it wants the hooks' evidence.
     #[must_use]
     pub fn is_edge(&self) -> bool {
-        matches!(self.state, State::Edge { .. })
+        self.state == State::Edge
     }
 
     /// Whether a report leaves it ready, as level-triggered items are until they are seen low.
     #[must_use]
     pub fn stays_ready(&self) -> bool {
-        self.state == State::Level { once: false }
+        self.state == State::Level && !self.once
     }
 
     /// Whether it is a one-shot item that has fired.

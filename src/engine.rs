@@ -14,7 +14,7 @@ use crate::evidence;
 use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
-use crate::sleeper::{SleeperId, Sleepers};
+use crate::sleeper::Sleepers;
 use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
 use crate::sys::quiet::Quiet;
 use crate::sys::{self, Result};
@@ -274,7 +274,7 @@ impl Engine {
         }
         let slot = entry.slot_of_epoll();
         let (old, heir) = self.table.close(fd);
-        let watcher = entry.watcher.swap(0, Ordering::SeqCst);
+        let watcher = entry.set_watcher(None);
         if let Some(instance) = slot.and_then(|slot| self.instance_in(slot))
             && instance.numbers.fetch_sub(1, Ordering::SeqCst) == 1
         {
@@ -306,8 +306,8 @@ impl Engine {
                 if let Some(leader) = instance.leader() {
                     self.sleepers.eject(leader);
                 }
-                if watcher != 0 {
-                    self.sleepers.eject(SleeperId(watcher - 1));
+                if let Some(watcher) = watcher {
+                    self.sleepers.eject(watcher);
                 }
                 self.sleepers.eject_observers();
             }

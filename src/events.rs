@@ -52,6 +52,22 @@ bitflags! {
     }
 }
 
+/// What of a mask a file can report, in half the room: an instance has many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reports(u16);
+
+impl From<Events> for Reports {
+    fn from(events: Events) -> Self {
+        Self(events.intersection(Events::REPORTS).bits() as u16)
+    }
+}
+
+impl From<Reports> for Events {
+    fn from(reports: Reports) -> Self {
+        Self::from_bits_retain(u32::from(reports.0))
+    }
+}
+
 impl Events {
     /// The mask as poll(2) takes it. The bits are the same on every architecture that epoll's header serves; what
     /// poll has no bit for is dropped.

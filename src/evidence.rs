@@ -124,6 +124,10 @@ impl Inner {
         if signs.is_empty() {
             return;
         }
+        if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN_OUT | Signs::WOKEN) {
+            self.fetch(table, index);
+        }
+        let Some(item) = self.interest.get_mut(index) else { return };
         // One that has its turn already keeps it, as long as nobody looked.
         if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN)
             && (item.turn <= self.turns_seen || item.turn_by_ctl)

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::files::Kind;
 pub use crate::sign::{Evidence, Signs};
+use crate::sleeper::SleeperId;
 use crate::word::FILE_SHIFT;
 pub use crate::word::{FileId, Flags, Holder, Word};
 
@@ -25,7 +26,7 @@ pub struct Entry {
     /// The instance's slot for an epoll; the other end's number plus one for a pipe or a socket pair.
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
-    pub(crate) watcher: AtomicU32,
+    watcher: AtomicU32,
     /// Writes of the program that have begun and not returned, where they wake this number's pollers.
     writers: AtomicU32,
     /// For a number with duplicates: the one of them that evidence is kept with ([`FdTable::home`]).
@@ -122,6 +123,16 @@ impl Entry {
     /// Whether such a write is on its way: what it does may be seen before its sign.
     pub fn is_being_written(&self) -> bool {
         self.writers.load(Ordering::SeqCst) != 0
+    }
+
+    /// The watcher that it is, or was last, parked with.
+    pub fn watcher(&self) -> Option<SleeperId> {
+        SleeperId::from_word(self.watcher.load(Ordering::SeqCst))
+    }
+
+    /// Says so; gives who it was before.
+    pub fn set_watcher(&self, watcher: Option<SleeperId>) -> Option<SleeperId> {
+        SleeperId::from_word(self.watcher.swap(SleeperId::to_word(watcher), Ordering::SeqCst))
     }
 
     /// The slot of the instance that this number is.

@@ -152,12 +152,12 @@ impl Instance {
 
     /// Who sleeps on its hot set, or last did.
     pub fn leader(&self) -> Option<SleeperId> {
-        self.leader.load(Ordering::SeqCst).checked_sub(1).map(SleeperId)
+        SleeperId::from_word(self.leader.load(Ordering::SeqCst))
     }
 
     /// Says who will sleep on the hot set.
     pub fn set_leader(&self, sleeper: Option<SleeperId>) {
-        self.leader.store(sleeper.map_or(0, |sleeper| sleeper.0 + 1), Ordering::SeqCst);
+        self.leader.store(SleeperId::to_word(sleeper), Ordering::SeqCst);
     }
 
     /// Whether the leader must not sleep: something changed, or was noticed.
@@ -291,7 +291,7 @@ impl Inner {
         item.trigger = Trigger::new(event.events, item.kind);
         item.backlog = None;
         // What the new mask asks for has not risen by being asked for.
-        item.levels |= Events::all() - Events::HUP;
+        item.levels = (Events::from(item.levels) | Events::all() - Events::HUP).into();
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }
@@ -345,7 +345,10 @@ impl Inner {
     pub fn rewatch(&mut self, table: &FdTable, index: u32) {
         let key = self.interest.key(index);
         let Some(set) = &mut self.set else {
-            self.changes.push(key);
+            // Without a leader there is no set yet: it will be made with all items.
+            if self.led {
+                self.changes.push(key);
+            }
             return;
         };
         let Some(item) = self.interest.get_mut(index) else { return };
@@ -408,8 +411,11 @@ impl Inner {
     pub fn settle(&mut self, engine: &Engine) -> Result<()> {
         if self.set.is_none() {
             self.set = Some(engine.new_set(self.interest.places() as usize)?);
-            self.changes = self.interest.indices().map(|index| self.interest.key(index)).collect();
+            self.changes.clear();
             self.gone.clear();
+            for index in 0..self.interest.places() {
+                self.rewatch(engine.table, index);
+            }
         }
         if !self.gone.is_empty() || !self.changes.is_empty() {
             self.apply_changes(engine);

@@ -6,7 +6,7 @@ use syscalls::Errno;
 
 use crate::backend::{Key, Watch};
 use crate::edge::{Backlog, Trigger};
-use crate::events::Events;
+use crate::events::{Events, Reports};
 use crate::fdtable::{Evidence, FileId, Signs};
 use crate::files::Kind;
 use crate::slab::Slab;
@@ -67,12 +67,14 @@ pub struct Item {
     /// Where it is watched.
     pub place: Place,
     /// Its state at the last look, and which look that was.
-    pub levels: Events,
+    pub levels: Reports,
     /// See `levels`.
     pub look: u64,
     serial: u32,
     next_same: u32,
-    ready: Option<Links>,
+    /// Whether it stands in the ready list, and between which.
+    is_ready: bool,
+    links: Links,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +103,12 @@ impl Item {
             nested: false,
             doubted: false,
             place: Place::Out,
-            levels: Events::empty(),
+            levels: Reports::default(),
             look: 0,
             serial: 0,
             next_same: NONE,
-            ready: None,
+            is_ready: false,
+            links: Links { before: NONE, after: NONE },
         }
     }
 
@@ -122,7 +125,8 @@ impl Item {
     /// Whether these signs tell of a wake-up that concerns it: in an instance that is in another one each counts.
     pub fn is_woken_by(&self, signs: Signs) -> bool {
         // What was read came after a look that did not see it.
-        let came = signs.contains(Signs::TOOK) && !self.levels.intersects(Events::READ);
+        let came =
+            signs.contains(Signs::TOOK) && !Events::from(self.levels).intersects(Events::READ);
         let input = came || signs.contains(Signs::WOKEN_IN);
         signs.contains(Signs::WOKEN) && !self.trigger.is_fired()
             || input && self.trigger.wants(self.kind.wakes_for_input())
@@ -147,7 +151,13 @@ impl Item {
         }
         let edge = self.wants_evidence() && self.trigger.watches_input();
         let backlog = edge && self.trust < TRUSTED && !private;
-        Some(Watch { fd: self.via, mask, whole, kind: self.kind, backlog })
+        Some(Watch {
+            fd: self.via,
+            mask: mask.into(),
+            whole: whole.into(),
+            kind: self.kind,
+            backlog,
+        })
     }
 }
 
@@ -262,24 +272,24 @@ impl Interest {
     /// The ready list, from its front.
     pub fn ready(&self) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(self.first_ready, |&index| {
-            let links = self.get(index)?.ready?;
-            (links.after != NONE).then_some(links.after)
+            let after = self.get(index)?.links.after;
+            (after != NONE).then_some(after)
         })
     }
 
     /// Whether an item stands in the ready list.
     pub fn is_ready(&self, index: u32) -> bool {
-        self.get(index).is_some_and(|item| item.ready.is_some())
+        self.get(index).is_some_and(|item| item.is_ready)
     }
 
     /// Puts an item at the end of the ready list, unless it stands there already.
     pub fn push_ready(&mut self, index: u32) {
         let last = self.last_ready;
         let Some(item) = self.get_mut(index) else { return };
-        if item.ready.is_some() {
+        if std::mem::replace(&mut item.is_ready, true) {
             return;
         }
-        item.ready = Some(Links { before: last.unwrap_or(NONE), after: NONE });
+        item.links = Links { before: last.unwrap_or(NONE), after: NONE };
         match last {
             Some(last) => self.link(last, |links| links.after = index),
             None => self.first_ready = Some(index),
@@ -292,10 +302,10 @@ impl Interest {
     pub fn push_ready_front(&mut self, index: u32) {
         let first = self.first_ready;
         let Some(item) = self.get_mut(index) else { return };
-        if item.ready.is_some() {
+        if std::mem::replace(&mut item.is_ready, true) {
             return;
         }
-        item.ready = Some(Links { before: NONE, after: first.unwrap_or(NONE) });
+        item.links = Links { before: NONE, after: first.unwrap_or(NONE) };
         match first {
             Some(first) => self.link(first, |links| links.before = index),
             None => self.last_ready = Some(index),
@@ -313,7 +323,11 @@ impl Interest {
 
     /// Takes an item off the ready list, wherever it stands.
     pub fn unready(&mut self, index: u32) {
-        let Some(links) = self.get_mut(index).and_then(|item| item.ready.take()) else { return };
+        let Some(item) = self.get_mut(index) else { return };
+        if !std::mem::replace(&mut item.is_ready, false) {
+            return;
+        }
+        let links = item.links;
         let known = |index: u32| (index != NONE).then_some(index);
         match known(links.before) {
             Some(before) => self.link(before, |other| other.after = links.after),
@@ -327,8 +341,8 @@ impl Interest {
     }
 
     fn link(&mut self, index: u32, change: impl FnOnce(&mut Links)) {
-        if let Some(links) = self.get_mut(index).and_then(|item| item.ready.as_mut()) {
-            change(links);
+        if let Some(item) = self.get_mut(index) {
+            change(&mut item.links);
         }
     }
 }

@@ -177,7 +177,7 @@ impl Engine {
         view.ticking |= mute || !inner.doubts.is_empty();
         for (key, watch) in inner.watches() {
             if !(mute && inner.interest.is_ready(key.index)) {
-                let events = watch.mask.to_poll();
+                let events = Events::from(watch.mask).to_poll();
                 view.fds.push(pollfd { fd: watch.fd, events, revents: 0 });
             }
         }

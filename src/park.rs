@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{pollfd, timespec};
 
-use crate::backend::{Key, Watch};
+use crate::backend::Key;
 use crate::engine::Engine;
-use crate::fdtable::{FileId, Holder};
+use crate::events::Events;
+use crate::fdtable::{Entry, FdTable, FileId, Holder};
 use crate::instance::{Inner, Instance};
 use crate::interest::Place;
 use crate::sleeper::SleeperId;
@@ -40,7 +41,7 @@ const RETIRE: timespec = timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the instance tells a watcher.
 enum Letter {
-    Park(Parked),
+    Park(Parked, pollfd),
     Drop(Key),
     Retire,
 }
@@ -48,7 +49,6 @@ enum Letter {
 struct Parked {
     key: Key,
     file: FileId,
-    watch: Watch,
     /// When it last had news, by the set's clock.
     since: u32,
 }
@@ -81,11 +81,37 @@ impl Shards {
 
     /// An item is no longer to be watched by its watcher. It may stir once more before the letter is read.
     pub fn drop_item(&self, watcher: SleeperId, key: Key) {
-        if let Some(shard) = self.0.iter().find(|shard| shard.sleeper == watcher) {
-            shard.parked.fetch_sub(1, Ordering::SeqCst);
-            shard.mail.lock().push(Letter::Drop(key));
+        self.tell_to_drop(watcher, key);
+        if let Some(shard) = self.of(watcher) {
             shard.engine.sleepers.kick_inside(watcher);
         }
+    }
+
+    /// The same, when the watcher wakes soon anyway, or does no harm if it does not.
+    fn tell_to_drop(&self, watcher: SleeperId, key: Key) {
+        if let Some(shard) = self.of(watcher) {
+            shard.parked.fetch_sub(1, Ordering::SeqCst);
+            shard.mail.lock().push(Letter::Drop(key));
+        }
+    }
+
+    /// Whether the watcher that an item was last parked with has not read yet that it was dropped. Who closes a descriptor
+    /// ejects one watcher only, so until then it cannot be parked with another one.
+    fn may_still_hold(&self, watcher: Option<SleeperId>, key: Key) -> bool {
+        let Some(shard) = watcher.and_then(|watcher| self.of(watcher)) else { return false };
+        let unread = shard
+            .mail
+            .lock()
+            .iter()
+            .any(|letter| matches!(letter, Letter::Drop(dropped) if *dropped == key));
+        if unread {
+            shard.engine.sleepers.kick_inside(shard.sleeper);
+        }
+        unread
+    }
+
+    fn of(&self, watcher: SleeperId) -> Option<&Shard> {
+        self.0.iter().find(|shard| shard.sleeper == watcher).map(|shard| &**shard)
     }
 
     /// How many are parked.
@@ -156,12 +182,18 @@ impl Inner {
             }
             engine.sleepers.kick_inside(shard.sleeper);
         }
+        if let Some(set) = &mut self.set {
+            set.shrink();
+        }
     }
 
     fn may_park(&mut self, engine: &Engine, key: Key) -> bool {
         let Some(item) = self.interest.by_key(key) else { return false };
         let sole = engine.table.word(item.via).holder() != Holder::SEVERAL;
-        sole && !item.doubted && item.place == Place::Hot
+        let before = engine.table.get(item.via).and_then(Entry::watcher);
+        sole && !item.doubted
+            && item.place == Place::Hot
+            && !self.shards.may_still_hold(before, key)
     }
 
     fn park(&mut self, engine: &Engine, shard: &Shard, key: Key, since: u32) {
@@ -170,11 +202,12 @@ impl Inner {
             return;
         };
         item.place = Place::Parked(shard.sleeper);
-        entry.watcher.store(shard.sleeper.0 + 1, Ordering::SeqCst);
+        entry.set_watcher(Some(shard.sleeper));
         set.disarm(key);
         shard.parked.fetch_add(1, Ordering::SeqCst);
         self.patience.parked();
-        shard.mail.lock().push(Letter::Park(Parked { key, file: item.file, watch, since }));
+        let polled = polled(watch.fd, Events::from(watch.mask).to_poll());
+        shard.mail.lock().push(Letter::Park(Parked { key, file: item.file, since }, polled));
     }
 
     fn start_shard(
@@ -187,8 +220,21 @@ impl Inner {
         Some(shard)
     }
 
-    /// A watcher's descriptors stirred.
-    fn take_back(&mut self, shard: &Shard, stirred: &[Parked]) {
+    /// The program was seen writing to an item: if it is parked, it is hot again now, and not when its watcher has woken and
+    /// said so. The watcher finds the letter when it wakes of the same write.
+    pub fn fetch(&mut self, table: &FdTable, index: u32) {
+        let key = self.interest.key(index);
+        let Some(item) = self.interest.get_mut(index) else { return };
+        if let Place::Parked(watcher) = item.place {
+            item.place = Place::Out;
+            self.shards.tell_to_drop(watcher, key);
+            self.rewatch(table, index);
+        }
+    }
+
+    /// A watcher's descriptors stirred. False: all of them were fetched meanwhile.
+    fn take_back(&mut self, shard: &Shard, stirred: &[Parked]) -> bool {
+        let mut any = false;
         for parked in stirred {
             let key = parked.key;
             let Some(item) = self.interest.by_key(key) else { continue };
@@ -197,8 +243,10 @@ impl Inner {
                 shard.parked.fetch_sub(1, Ordering::SeqCst);
                 self.patience.returned(parked.since);
                 self.rewatch(shard.engine.table, key.index);
+                any = true;
             }
         }
+        any
     }
 
     /// An empty shard wants to end. True: it ends.
@@ -247,9 +295,20 @@ struct Held {
 }
 
 impl Held {
-    fn push(&mut self, parked: Parked) {
-        self.fds.push(polled(parked.watch.fd, parked.watch.mask.to_poll()));
-        self.parked.push(parked);
+    /// Does as the letters say. True: the watcher is to end.
+    fn read(&mut self, shard: &Shard) -> bool {
+        let mut over = false;
+        for letter in std::mem::take(&mut *shard.mail.lock()) {
+            match letter {
+                Letter::Park(parked, polled) => {
+                    self.parked.push(parked);
+                    self.fds.push(polled);
+                }
+                Letter::Drop(key) => drop(self.take(|parked, _| parked.key == key)),
+                Letter::Retire => over = true,
+            }
+        }
+        over
     }
 
     /// Takes out those of which `is_out` says so.
@@ -271,15 +330,7 @@ fn watch(instance: &'static Instance, shard: &Shard) {
     let Some(sleeper) = engine.sleepers.get(shard.sleeper) else { return };
     let mut held = Held { parked: Vec::new(), fds: vec![polled(-1, libc::POLLIN)] };
     loop {
-        let mut over = instance.closed.load(Ordering::SeqCst);
-        for letter in std::mem::take(&mut *shard.mail.lock()) {
-            match letter {
-                Letter::Park(parked) => held.push(parked),
-                Letter::Drop(key) => drop(held.take(|parked, _| parked.key == key)),
-                Letter::Retire => over = true,
-            }
-        }
-        if over {
+        if held.read(shard) || instance.closed.load(Ordering::SeqCst) {
             break;
         }
         let inside = sleeper.enter();
@@ -289,7 +340,7 @@ fn watch(instance: &'static Instance, shard: &Shard) {
             continue;
         }
         // Closed ones: their closers wait for this.
-        held.take(|parked, _| engine.table.word(parked.watch.fd).file() != parked.file);
+        held.take(|parked, polled| engine.table.word(polled.fd).file() != parked.file);
         held.fds[0].fd = sleeper.wake_fd();
         let mut retire = RETIRE;
         let timeout = held.parked.is_empty().then_some(&mut retire);
@@ -305,9 +356,12 @@ fn watch(instance: &'static Instance, shard: &Shard) {
             // Memory is short: nothing is known, so all that is held goes back to the leader.
             Err(_) => held.fds.iter_mut().for_each(|polled| polled.revents = 1),
         }
+        // What was fetched meanwhile need not be handed over, and its instance's lock not be fought for.
+        if held.read(shard) {
+            break;
+        }
         let stirred = held.take(|_, polled| polled.revents != 0);
-        if !stirred.is_empty() {
-            instance.inner.lock().take_back(shard, &stirred);
+        if !stirred.is_empty() && instance.inner.lock().take_back(shard, &stirred) {
             instance.attention.store(true, Ordering::SeqCst);
             instance.alert(engine);
         }

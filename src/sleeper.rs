@@ -33,7 +33,19 @@ const CHUNKS: usize = 256;
 
 /// The index of a sleeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SleeperId(pub(crate) u32);
+pub struct SleeperId(u16);
+
+impl SleeperId {
+    /// Where a word keeps a sleeper or none: its index plus one, or 0.
+    pub fn to_word(id: Option<Self>) -> u32 {
+        id.map_or(0, |id| u32::from(id.0) + 1)
+    }
+
+    /// The sleeper of such a word.
+    pub fn from_word(word: u32) -> Option<Self> {
+        Some(Self(word.checked_sub(1)? as u16))
+    }
+}
 
 /// How long a follower without a timeout sleeps at a time. A futex that is waited for without any timeout would be
 /// waited for again after handlers with SA_RESTART; with one, any handler ends it.
@@ -238,7 +250,7 @@ impl Sleepers {
 
     /// The sleeper of an index.
     pub fn get(&self, id: SleeperId) -> Option<&Sleeper> {
-        let index = id.0 as usize;
+        let index = usize::from(id.0);
         self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
     }
 
@@ -282,7 +294,7 @@ impl Sleepers {
                 continue;
             }
             self.high.fetch_max(index as u32 + 1, Ordering::SeqCst);
-            return Ok(SleeperId(index as u32));
+            return Ok(SleeperId(index as u16));
         }
         Err(Errno::EAGAIN)
     }
@@ -336,7 +348,7 @@ impl Sleepers {
     }
 
     fn all(&self) -> impl Iterator<Item = &Sleeper> {
-        (0..self.high.load(Ordering::SeqCst)).filter_map(|index| self.get(SleeperId(index)))
+        (0..self.high.load(Ordering::SeqCst)).filter_map(|index| self.get(SleeperId(index as u16)))
     }
 
     /// Wakes all who sleep over several instances.

@@ -14,7 +14,7 @@ pub mod poll;
 use std::os::fd::RawFd;
 
 use crate::edge::Backlog;
-use crate::events::Events;
+use crate::events::{Events, Reports};
 use crate::files::Kind;
 use crate::sleeper::Sleeper;
 use crate::sys::Result;
@@ -34,9 +34,9 @@ pub struct Watch {
     /// The number.
     pub fd: RawFd,
     /// What is news.
-    pub mask: Events,
+    pub mask: Reports,
     /// What a hit must tell besides.
-    pub whole: Events,
+    pub whole: Reports,
     /// The file's kind.
     pub kind: Kind,
     /// Whether a hit must tell how much is queued in the file.
@@ -127,6 +127,8 @@ pub trait Set: Send {
     fn clock(&self) -> u32;
     /// The keys that had no news for so long, and when they last had.
     fn idle(&self, silence: u32) -> Vec<(Key, u32)>;
+    /// Many keys have left for long: gives their memory back.
+    fn shrink(&mut self);
     /// What was [saved](crate::patience::saving) with the keys that had news since the last call.
     fn take_saved(&mut self) -> u32;
 }

@@ -153,7 +153,7 @@ impl PollSet {
                 self.asked.push(self.hits.len());
                 self.again.push(pollfd {
                     fd: polled.fd,
-                    events: watch.whole.to_poll(),
+                    events: Events::from(watch.whole).to_poll(),
                     revents: 0,
                 });
             }
@@ -179,7 +179,7 @@ impl PollSet {
 pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
     let asked = |(_, watch): &(Key, Watch)| pollfd {
         fd: watch.fd,
-        events: watch.whole.to_poll(),
+        events: Events::from(watch.whole).to_poll(),
         revents: 0,
     };
     let mut fds: Vec<pollfd> = watches.iter().map(asked).collect();
@@ -259,7 +259,8 @@ impl Set for PollSet {
                 self.fresh.push(key);
             }
         }
-        let polled = pollfd { fd: watch.fd, events: watch.mask.to_poll(), revents: 0 };
+        let polled =
+            pollfd { fd: watch.fd, events: Events::from(watch.mask).to_poll(), revents: 0 };
         if let Some(position) = self.position(key) {
             self.fds[position + 1] = polled;
             let watched = &mut self.watched[position];
@@ -350,6 +351,17 @@ impl Set for PollSet {
     fn idle(&self, silence: u32) -> Vec<(Key, u32)> {
         let idle = |watched: &&Watched| self.clock.wrapping_sub(watched.stirred) >= silence;
         self.watched.iter().filter(idle).map(|watched| (watched.key, watched.stirred)).collect()
+    }
+
+    fn shrink(&mut self) {
+        let enough = 2 * self.watched.len() + FEW;
+        if self.watched.capacity() > 2 * enough {
+            self.fds.shrink_to(enough + 1);
+            self.watched.shrink_to(enough);
+            self.hits.shrink_to(enough);
+            self.asked.shrink_to(enough);
+            self.again.shrink_to(enough);
+        }
     }
 
     fn take_saved(&mut self) -> u32 {
