@@ -92,8 +92,9 @@ impl Inner {
         let watch = |index| {
             let item = self.interest.get(index)?;
             let found = self.is_left_over(item);
-            let private = item.kind == Kind::Eventfd && table.word(item.via).is(Flags::PRIVATE);
-            let watch = if found { item.watch(private) } else { None };
+            let private = item.kind.wakes_itself() && table.word(item.via).is(Flags::PRIVATE);
+            let counted = !private && !item.is_trusted(self.habit);
+            let watch = if found { item.watch(counted) } else { None };
             Some((self.interest.key(index), watch?))
         };
         self.interest.ready().take(max).map(watch).collect()

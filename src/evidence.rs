@@ -181,6 +181,7 @@ impl Inner {
         // Only after a report: a program that reads what was empty already proves nothing.
         if signs.contains(Signs::DRAINED) && !input_armed {
             item.trust = item.trust.saturating_add(1);
+            self.habit.keep();
         }
         let ends = signs & (Signs::DRAINED | Signs::FILLED);
         if self.looked && !ends.is_empty() {
@@ -234,7 +235,9 @@ impl Inner {
             }
             keep
         });
-        self.doubts.append(&mut doubts);
+        // New ones behind the old, in the vector that has the memory.
+        doubts.append(&mut self.doubts);
+        self.doubts = doubts;
         !self.doubts.is_empty()
     }
 
@@ -268,6 +271,7 @@ impl Inner {
                     (Some(now), None) => {
                         item.backlog = Some(now);
                         item.trust = 0;
+                        self.habit.break_off();
                         true
                     }
                 };

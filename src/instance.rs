@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::fdtable::{FdTable, FileId, Flags, Holder, Signs};
 use crate::files::Kind;
+use crate::habit::Habit;
 use crate::interest::{Interest, Item, Place};
 use crate::notice::Notices;
 use crate::observe::Child;
@@ -130,6 +131,8 @@ pub struct Inner {
     pub(crate) is_nested: bool,
     /// Watcher threads of this instance.
     pub shards: Shards,
+    /// What the program does with its input.
+    pub habit: Habit,
     /// How long an item must have been silent to be parked.
     pub patience: Patience,
 }
@@ -353,8 +356,9 @@ impl Inner {
         };
         let Some(item) = self.interest.get_mut(index) else { return };
         let private = item.kind.wakes_itself() && table.word(item.via).is(Flags::PRIVATE);
+        let counted = !private && !item.is_trusted(self.habit);
         // What a nested instance has to tell is asked of itself (observe.rs), not of its descriptor.
-        let watch = if item.kind == Kind::Epoll { None } else { item.watch(private) };
+        let watch = if item.kind == Kind::Epoll { None } else { item.watch(counted) };
         match watch {
             Some(watch) => {
                 if item.place != Place::Hot {
@@ -389,7 +393,8 @@ impl Inner {
     pub fn watches(&self) -> impl Iterator<Item = (Key, Watch)> + '_ {
         self.interest.indices().filter_map(|index| {
             let item = self.interest.get(index).filter(|item| item.kind != Kind::Epoll)?;
-            Some((self.interest.key(index), item.watch(false)?))
+            let counted = !item.is_trusted(self.habit);
+            Some((self.interest.key(index), item.watch(counted)?))
         })
     }
 

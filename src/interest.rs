@@ -9,16 +9,13 @@ use crate::edge::{Backlog, Trigger};
 use crate::events::{Events, Reports};
 use crate::fdtable::{Evidence, FileId, Signs};
 use crate::files::Kind;
+use crate::habit::Habit;
 use crate::slab::Slab;
 use crate::sleeper::SleeperId;
 use crate::sys::Result;
 
 /// No index.
 const NONE: u32 = u32::MAX;
-
-/// An item that was seen drained this many times in a row is no longer asked for its backlog with each report (0.3 us):
-/// its program reads to the end. The first time that it does not costs one extra edge.
-pub const TRUSTED: u8 = 64;
 
 /// Where an item is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +135,13 @@ impl Item {
         self.trigger.is_edge() || self.nested
     }
 
-    /// What to watch it for; `None`: nothing.
-    pub fn watch(&self, private: bool) -> Option<Watch> {
+    /// Whether it is left to the program to read it to the end.
+    pub fn is_trusted(&self, habit: Habit) -> bool {
+        self.trust >= habit.needed()
+    }
+
+    /// What to watch it for; `None`: nothing. `counted`: whether a hit may have to tell how much is queued.
+    pub fn watch(&self, counted: bool) -> Option<Watch> {
         let mask = self.trigger.watch()?;
         let mut whole = self.trigger.whole();
         if self.nested {
@@ -150,7 +152,7 @@ impl Item {
             }
         }
         let edge = self.wants_evidence() && self.trigger.watches_input();
-        let backlog = edge && self.trust < TRUSTED && !private;
+        let backlog = counted && edge;
         Some(Watch {
             fd: self.via,
             mask: mask.into(),

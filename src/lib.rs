@@ -52,6 +52,7 @@ pub mod events;
 mod evidence;
 pub mod fdtable;
 pub mod files;
+pub mod habit;
 pub mod hidden;
 pub mod instance;
 pub mod interest;

@@ -198,7 +198,7 @@ impl Inner {
 
     fn park(&mut self, engine: &Engine, shard: &Shard, key: Key, since: u32) {
         let (Some(item), Some(set)) = (self.interest.by_key(key), &mut self.set) else { return };
-        let (Some(watch), Some(entry)) = (item.watch(true), engine.table.get(item.via)) else {
+        let (Some(watch), Some(entry)) = (item.watch(false), engine.table.get(item.via)) else {
             return;
         };
         item.place = Place::Parked(shard.sleeper);
