@@ -64,10 +64,16 @@ fn loaded() {
 
 /// Everything that has to be there before the first call: once, in the constructor, or earlier when the constructor of
 /// another library calls first.
+#[inline]
 fn wake() {
-    if AWAKE.swap(true, Ordering::SeqCst) {
-        return;
+    // Each hook comes by here: a load is shared between processors, a swap is not.
+    if !AWAKE.load(Ordering::SeqCst) && !AWAKE.swap(true, Ordering::SeqCst) {
+        start();
     }
+}
+
+#[cold]
+fn start() {
     PID.store(sys::getpid(), Ordering::SeqCst);
     for resolve in [
         cancel::resolve,
