@@ -31,9 +31,10 @@ const HOT_ALONE: usize = 64;
 /// Fewer than this are not worth waking a watcher for.
 const BATCH: usize = 16;
 /// Descriptors with one watcher. When one stirs, its thread polls all of the others anew, at up to half a microsecond
-/// each if they are many and their memory is cold. Twice as many would be half the threads, and a third more processor
-/// time for activity that moves about.
+/// each if they are many and their memory is cold ...
 const SHARD: usize = 64;
+/// ... so where most come back, there are fewer with one: twice the threads, and a third less processor time.
+const LIVELY_SHARD: usize = 32;
 /// A watcher touches little of its stack.
 const STACK: usize = 64 * 1024;
 /// An empty shard's thread ends after this.
@@ -63,9 +64,9 @@ struct Shard {
 }
 
 impl Shard {
-    /// How many more it may have.
-    fn room(&self) -> usize {
-        SHARD.saturating_sub(self.parked.load(Ordering::SeqCst) as usize)
+    /// How many more it may have, if so many is the most.
+    fn room(&self, most: usize) -> usize {
+        most.saturating_sub(self.parked.load(Ordering::SeqCst) as usize)
     }
 }
 
@@ -120,9 +121,9 @@ impl Shards {
     }
 
     /// The emptiest shard with room for a batch.
-    fn with_room(&self) -> Option<Arc<Shard>> {
+    fn with_room(&self, most: usize) -> Option<Arc<Shard>> {
         let emptiest = self.0.iter().min_by_key(|shard| shard.parked.load(Ordering::SeqCst))?;
-        (emptiest.room() >= BATCH).then(|| emptiest.clone())
+        (emptiest.room(most) >= BATCH).then(|| emptiest.clone())
     }
 
     /// Has all watchers look around.
@@ -173,10 +174,11 @@ impl Inner {
             return;
         }
         // A whole batch goes to one shard: each watcher that is told to take some polls all that it has anew.
+        let most = if self.patience.is_lively() { LIVELY_SHARD } else { SHARD };
         while idle.len() >= BATCH {
-            let shard = self.shards.with_room().or_else(|| self.start_shard(engine, instance));
+            let shard = self.shards.with_room(most).or_else(|| self.start_shard(engine, instance));
             let Some(shard) = shard else { return };
-            let batch = idle.split_off(idle.len().saturating_sub(shard.room()));
+            let batch = idle.split_off(idle.len().saturating_sub(shard.room(most)));
             for (key, since) in batch {
                 self.park(engine, &shard, key, since);
             }
@@ -227,6 +229,7 @@ impl Inner {
         let Some(item) = self.interest.get_mut(index) else { return };
         if let Place::Parked(watcher) = item.place {
             item.place = Place::Out;
+            self.patience.came_back();
             self.shards.tell_to_drop(watcher, key);
             self.rewatch(table, index);
         }

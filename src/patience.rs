@@ -19,17 +19,23 @@ const SMALL: u32 = 20_480;
 /// The balance is kept within this, so that it can turn: some hundred items decide.
 const LIMIT: i64 = 64 * LONG as i64;
 
+/// So many of what was last parked are remembered, about.
+const WINDOW: u32 = 256;
+
 /// What patience has brought so far. Pure.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     now: u32,
     looked: u32,
     balance: i64,
+    /// Items parked, and come back, of late.
+    parkings: u32,
+    returns: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { now: 0, looked: 0, balance: -LIMIT }
+        Self { now: 0, looked: 0, balance: -LIMIT, parkings: 0, returns: 0 }
     }
 }
 
@@ -59,10 +65,27 @@ impl Patience {
     /// An item is parked. Until it returns, to have kept it for long would have been, or was, in vain.
     pub fn parked(&mut self) {
         self.book(-i64::from(LONG - SHORT));
+        self.parkings += 1;
+        if self.parkings >= WINDOW {
+            self.parkings /= 2;
+            self.returns /= 2;
+        }
+    }
+
+    /// A parked item comes back.
+    pub fn came_back(&mut self) {
+        self.returns = (self.returns + 1).min(WINDOW);
+    }
+
+    /// Whether most of what is parked comes back, as with activity that moves about.
+    #[must_use]
+    pub fn is_lively(&self) -> bool {
+        2 * self.returns > self.parkings
     }
 
     /// A parked item stirs, that was silent since then.
     pub fn returned(&mut self, since: u32) {
+        self.came_back();
         let saving = saving(self.now.wrapping_sub(since));
         if saving > 0 {
             self.book(i64::from(LONG - SHORT) + i64::from(saving));
@@ -125,6 +148,20 @@ mod tests {
     fn a_small_instance_keeps_longer() {
         assert!(Patience::default().silence(66) > 66 * 4);
         assert_eq!(Patience::default().silence(1_000), SHORT);
+    }
+
+    #[test]
+    fn a_crowd_that_stirs_is_lively() {
+        let mut patience = Patience::default();
+        (0..9_000).for_each(|_| patience.parked());
+        assert!(!patience.is_lively());
+        for _ in 0..WINDOW {
+            patience.came_back();
+            patience.parked();
+        }
+        assert!(patience.is_lively());
+        (0..2 * WINDOW).for_each(|_| patience.parked());
+        assert!(!patience.is_lively());
     }
 
     #[test]
