@@ -31,7 +31,7 @@ impl Habit {
         self.drained = self.drained.saturating_add(1);
     }
 
-    /// A trusted item was not: there is no habit, for good.
+    /// A trusted item was not, or threads share the instance: there is no habit, for good.
     pub fn break_off(&mut self) {
         self.broken = true;
     }

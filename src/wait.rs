@@ -222,6 +222,8 @@ impl Wait<'_, '_> {
             sleeper.use_futex();
         }
         inner.followers.push_back(id);
+        // What one thread has not read yet, another one may be reading.
+        inner.habit.break_off();
         drop(inner);
 
         let slept =

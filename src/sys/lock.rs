@@ -66,7 +66,8 @@ impl RawLock {
     fn take_slowly(&self) {
         for _ in 0..SPINS {
             std::hint::spin_loop();
-            if self.take() {
+            // A look first: a failed exchange would take the line away from the holder.
+            if self.0.load(Ordering::Relaxed) == FREE && self.take() {
                 return;
             }
         }
