@@ -99,6 +99,7 @@ impl Engine {
         let mut instances = Vec::new();
         instances.try_reserve_exact(MAX_INSTANCES).map_err(|_| Errno::ENOMEM)?;
         instances.resize_with(MAX_INSTANCES, OnceBox::new);
+        sys::learn_of_threads();
         Ok(Self {
             table,
             sleepers: Sleepers::new(table),

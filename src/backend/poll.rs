@@ -38,7 +38,8 @@ struct Watched {
     stirred: u32,
 }
 
-/// A set over poll(2). Position 0 of `fds` is the sleeper's wake-up descriptor; `fds[i + 1]` belongs to `watched[i]`.
+/// A set over poll(2). `fds[i]` belongs to `watched[i]`; for a sleep the sleeper's wake-up descriptor is put behind them:
+/// poll(2) registers with none that stands after the first that is ready.
 pub struct PollSet {
     table: &'static FdTable,
     fds: Vec<pollfd>,
@@ -91,7 +92,6 @@ impl PollSet {
         if !enough {
             return Err(Errno::ENOMEM);
         }
-        set.fds.push(pollfd { fd: -1, events: libc::POLLIN, revents: 0 });
         Ok(set)
     }
 
@@ -115,23 +115,33 @@ impl PollSet {
         fresh.retain(|key| {
             let position = positions.get(key.index as usize).filter(|&&place| place != NOWHERE);
             position.is_some_and(|&place| {
-                again.push(fds[place as usize + 1]);
+                again.push(fds[place as usize]);
                 true
             })
         });
         let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
         let found = sys::ppoll(again, Some(&mut zero), None)?;
         for (key, polled) in fresh.iter().zip(again) {
-            fds[positions[key.index as usize] as usize + 1].revents = polled.revents;
+            fds[positions[key.index as usize] as usize].revents = polled.revents;
         }
         Ok(found)
+    }
+
+    /// Sleeps over all of them. Gives how many have news, and whether the sleeper was kicked.
+    fn sleep(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<(usize, bool)> {
+        // Alone in its process a thread is only kicked by its own signal handlers, which end the sleep anyway.
+        let wake_fd = if sys::is_single_threaded() { -1 } else { sleeper.wake_fd() };
+        self.fds.push(pollfd { fd: wake_fd, events: libc::POLLIN, revents: 0 });
+        let found = sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref());
+        let kicked = self.fds.pop().is_some_and(|wake| wake.revents != 0);
+        Ok((found? - usize::from(kicked), kicked))
     }
 
     /// Turns what poll reported into hits, each asked for the rest of its state where the poll did not cover it.
     fn collect(&mut self, mut found: usize) {
         self.asked.clear();
         self.again.clear();
-        for (polled, watched) in self.fds[1..].iter().zip(&mut self.watched) {
+        for (polled, watched) in self.fds.iter().zip(&mut self.watched) {
             if found == 0 {
                 break;
             }
@@ -237,7 +247,7 @@ pub fn ended(fd: RawFd) -> Option<Backlog> {
 impl Set for PollSet {
     fn reserve(&mut self, key: Key) -> Result<()> {
         let missing = (key.index as usize + 1).saturating_sub(self.positions.len());
-        let enough = self.fds.try_reserve(1).is_ok()
+        let enough = self.fds.try_reserve(2).is_ok()
             && self.watched.try_reserve(1).is_ok()
             && self.positions.try_reserve(missing).is_ok()
             && self.hits.try_reserve(self.watched.len() + 1).is_ok()
@@ -262,7 +272,7 @@ impl Set for PollSet {
         let polled =
             pollfd { fd: watch.fd, events: Events::from(watch.mask).to_poll(), revents: 0 };
         if let Some(position) = self.position(key) {
-            self.fds[position + 1] = polled;
+            self.fds[position] = polled;
             let watched = &mut self.watched[position];
             watched.key = key;
             watched.watch = watch;
@@ -282,7 +292,7 @@ impl Set for PollSet {
             return;
         }
         self.positions[key.index as usize] = NOWHERE;
-        self.fds.swap_remove(position + 1);
+        self.fds.swap_remove(position);
         self.watched.swap_remove(position);
         if let Some(moved) = self.watched.get(position) {
             self.positions[moved.key.index as usize] = position as u32;
@@ -291,7 +301,6 @@ impl Set for PollSet {
 
     fn wait(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<bool> {
         self.waits = self.waits.wrapping_add(1);
-        self.fds[0].fd = sleeper.wake_fd();
         let fresh = std::mem::take(&mut self.only_kicked) && !self.fresh.is_empty();
         if fresh && !sleep.is_over() {
             let found = self.look_at_fresh()?;
@@ -312,21 +321,21 @@ impl Set for PollSet {
                 _ => (self.eagerness + 2).min(EAGER),
             };
         }
+        let mut kicked = false;
         if found == 0 {
-            found = if sleep.is_over() {
+            if sleep.is_over() {
                 self.clock = self.clock.wrapping_add(1);
-                sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?
+                found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?;
             } else if sleeper.fall_asleep() {
                 self.clock = self.clock.wrapping_add(SLEEP);
-                let slept = sys::sleep(&mut self.fds, sleep.timeout.as_mut(), sleep.mask.as_ref());
+                let slept = self.sleep(sleeper, sleep);
                 sleeper.stay_awake();
-                slept?
+                (found, kicked) = slept?;
             } else {
                 return Ok(false);
-            };
+            }
         }
-        let kicked = self.fds[0].revents != 0;
-        self.collect(found - usize::from(kicked));
+        self.collect(found);
         self.only_kicked = kicked && self.hits.is_empty();
         Ok(kicked)
     }

@@ -1,4 +1,4 @@
-//! The system calls that the engine makes, and nothing else: with `sys/lock.rs` the only unsafe code of the engine.
+//! The system calls that the engine makes, and one word of libc's, and nothing else: with `sys/lock.rs` the only unsafe code of the engine.
 //!
 //! They are made directly, never through libc's symbols: those are the ones that the preload library interposes, and
 //! the engine must not fall into its own hooks.
@@ -9,7 +9,8 @@ pub mod quiet;
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicU32;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
 use libc::{c_int, pollfd, timespec};
 use syscalls::{Errno, Sysno, syscall};
@@ -351,6 +352,26 @@ pub fn futex_wake(word: &AtomicU32, count: c_int) {
 pub fn getpid() -> u32 {
     // SAFETY: no arguments; it cannot fail.
     unsafe { syscall!(Sysno::getpid) }.unwrap_or(0) as u32
+}
+
+/// glibc's word on whether the process has one thread, not 0 if so; null where it has none.
+static SINGLE_THREADED: OnceLock<AtomicPtr<AtomicU8>> = OnceLock::new();
+
+/// Looks for what [`is_single_threaded`] is told by. Until then, and where libc does not tell, there may be threads.
+pub fn learn_of_threads() {
+    SINGLE_THREADED.get_or_init(|| {
+        // SAFETY: a lookup by a constant name.
+        let place = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+        AtomicPtr::new(place.cast())
+    });
+}
+
+/// Whether the calling thread is the only one, and no other one can come up while it is in a system call. Threads that were
+/// made without libc are not known.
+pub fn is_single_threaded() -> bool {
+    let place = SINGLE_THREADED.get().map_or(std::ptr::null_mut(), |it| it.load(Ordering::Relaxed));
+    // SAFETY: null, or a char of libc's, which lives as long as the process and is written by libc alone.
+    unsafe { place.as_ref() }.is_some_and(|it| it.load(Ordering::Relaxed) != 0)
 }
 
 /// The soft and hard limits of descriptors.
