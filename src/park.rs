@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{pollfd, timespec};
+use syscalls::Errno;
 
 use crate::backend::Key;
 use crate::engine::Engine;
@@ -356,6 +357,8 @@ fn watch(instance: &'static Instance, shard: &Shard) {
             Ok(0) if instance.inner.lock().retire(shard) => break,
             Ok(0) => continue,
             Ok(_) => {}
+            // The C library's signal, for which see [`sys::block_signals`].
+            Err(Errno::EINTR) => continue,
             // Memory is short: nothing is known, so all that is held goes back to the leader.
             Err(_) => held.fds.iter_mut().for_each(|polled| polled.revents = 1),
         }
