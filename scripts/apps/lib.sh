@@ -158,6 +158,55 @@ same() {
     [[ $2 == "$3" ]] || { echo "$1: found '$2', expected '$3'"; return 1; }
 }
 
+# --- what was done --------------------------------------------------------------------------------------------------
+
+# served NUMBER: so many requests were answered, and rightly. Checks run in subshells, hence a file.
+served() { echo "$1" >>"$TMP/served"; }
+
+# summary PROGRAM-AND-VERSION WHAT: the one line for who reads the output and not the script.
+summary() {
+    touch "$TMP/served"
+    echo "# $1: $2; $(awk '{n += $1} END {printf "%d", n}' "$TMP/served") requests served"
+}
+
+# --- clients --------------------------------------------------------------------------------------------------------
+
+# http_requests PATH FILE ARGUMENT...: every request to PORT for PATH is answered with what FILE contains.
+http_requests() {
+    local path=$1 file=$2 found status=0
+    shift 2
+    # shellcheck disable=SC2153 # PORT is the sourcing script's
+    found=$(within 40 perl "$REPO/scripts/apps/http-load.pl" --port "$PORT" --path "$path" --body "$file" "$@") ||
+        status=$?
+    echo "$found"
+    found=${found#requests=}
+    served "${found%% *}"
+    return "$status"
+}
+
+# rude HOW TEXT [ARGUMENT...]: clients of PORT without manners, see rude.pl.
+rude() {
+    local how=$1 text=$2
+    shift 2
+    within 40 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how "$how" --send "$text" "$@"
+}
+
+# with_crowd COUNT COMMAND...: while that many connections to PORT are open and silent.
+with_crowd() {
+    local count=$1
+    shift
+    rm -f "$TMP/hold"
+    mkfifo "$TMP/hold"
+    within 60 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how leave --count "$count" <"$TMP/hold" >"$TMP/crowd" &
+    (
+        # The crowd leaves when nobody holds this any more, however the command ends.
+        exec 9>"$TMP/hold"
+        wait_for 20 grep -q open "$TMP/crowd"
+        "$@"
+    )
+    wait
+}
+
 # --- programs -------------------------------------------------------------------------------------------------------
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -200,13 +249,13 @@ runs() { kill -0 "$1" 2>/dev/null; }
 
 ended() { ! runs "$1"; }
 
-# await_exit WHAT: a check of its own, in this shell, as only the parent learns the exit status: the program, which was
-# told to end, does so within 15 s and with status 0. If not, it is shown and ended.
+# await_exit WHAT [STATUS]: a check of its own, in this shell, as only the parent learns the exit status: the program,
+# which was told to end, does so within 15 s and with status 0, or STATUS. If not, it is shown and ended.
 await_exit() {
-    local status=0 pid
+    local status=0 expected=${2:-0} pid
     if wait_for 15 ended "$APP_PID" | comment; then
         wait "$APP_PID" || status=$?
-        if [[ $status == 0 ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
+        if [[ $status == "$expected" ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
     else
         not_ok "$1 (still there after 15 s)"
         dump_stacks "$APP_PID"
@@ -214,6 +263,42 @@ await_exit() {
     fi
     for pid in "${!RUNNING[@]}"; do
         [[ ${RUNNING[pid]} != "$APP_PID" ]] || unset "RUNNING[pid]"
+    done
+}
+
+# ours PID: it is this script, or descends from it.
+ours() {
+    local pid=$1
+    while [[ ${pid:-0} -gt 1 ]]; do
+        [[ $pid != "$$" ]] || return 0
+        pid=$(awk '$1 == "PPid:" {print $2}' "/proc/$pid/status" 2>/dev/null) || return 0
+    done
+    return 1
+}
+
+# open_by_others: the processes that have a file of this run's directory open, as every server has its log, and do not
+# descend from this script: the orphans of a server that has ended.
+open_by_others() {
+    local pid
+    find /proc/[0-9]*/fd -lname "$TMP/*" 2>/dev/null | cut -d / -f 3 | sort -u | while read -r pid; do
+        ours "$pid" || echo "$pid"
+    done
+}
+
+none_open() { [[ -z $(open_by_others) ]]; }
+
+# nothing_left [PORT...]: after a server has ended, no process of it runs on, and nobody listens on its ports.
+nothing_left() {
+    local pid port
+    if ! wait_for 5 none_open; then
+        for pid in $(open_by_others); do echo "left: $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")"; done
+        return 1
+    fi
+    for port; do
+        if listens "$port"; then
+            echo "somebody listens on port $port"
+            return 1
+        fi
     done
 }
 
