@@ -28,6 +28,8 @@ CHECKS=0
 FAILED=0
 FINISHED=
 WATCHDOG=
+WWW=         # what make_www made
+WEB_PID=     # the server that start_web started
 
 # --- beginning and end ----------------------------------------------------------------------------------------------
 
@@ -182,6 +184,72 @@ http_requests() {
     found=${found#requests=}
     served "${found%% *}"
     return "$status"
+}
+
+# make_www SIZE...: files of random bytes in $TMP/www, each named by its size.
+make_www() {
+    local size
+    WWW=$TMP/www
+    mkdir "$WWW"
+    for size; do head -c "$size" /dev/urandom >"$WWW/$size"; done
+    # Servers that run as somebody else read there.
+    chmod 711 "$TMP"
+}
+
+# fetch_all CONNECTIONS URL ARGUMENT...: every file of WWW twice over below URL, by curl, which must need so many
+# connections for them; ARGUMENTs go to curl.
+fetch_all() {
+    local connections=$1 url=$2 round name connects args=()
+    shift 2
+    for round in 1 2; do
+        mkdir -p "$TMP/got.$round"
+        for name in "$WWW"/*; do
+            name=${name##*/}
+            args+=(-o "$TMP/got.$round/$name" "$url/$name")
+        done
+    done
+    connects=$(within 30 curl -fsS "$@" -w '%{num_connects}\n' "${args[@]}" | awk '{n += $1} END {print n}')
+    for round in 1 2; do
+        diff -r "$TMP/got.$round" "$WWW"
+        rm -r "$TMP/got.$round"
+    done
+    same 'connections' "$connects" "$connections"
+    served $((${#args[@]} / 3))
+}
+
+# start_web PORT: an nginx with one worker that serves WWW, without the launcher: something to put others in front of.
+start_web() {
+    mkdir -p "$TMP/web"
+    cat >"$TMP/web/nginx.conf" <<END
+$([[ $(id -u) != 0 ]] || echo 'user root;')
+daemon off;
+pid $TMP/web/nginx.pid;
+error_log $TMP/web/error.log warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path $TMP/web/body;
+    proxy_temp_path $TMP/web/proxy;
+    fastcgi_temp_path $TMP/web/fastcgi;
+    uwsgi_temp_path $TMP/web/uwsgi;
+    scgi_temp_path $TMP/web/scgi;
+    server {
+        listen 127.0.0.1:$1 backlog=2048;
+        root $WWW;
+    }
+}
+END
+    local app=$APP_PID log=$APP_LOG
+    start_native "$1" nginx -e "$TMP/web/error.log" -p "$TMP/web" -c "$TMP/web/nginx.conf"
+    WEB_PID=$APP_PID APP_PID=$app APP_LOG=$log
+}
+
+# stop_web WHAT: a check.
+stop_web() {
+    local APP_PID=$WEB_PID
+    kill -QUIT "$WEB_PID"
+    await_exit "$1"
 }
 
 # rude HOW TEXT [ARGUMENT...]: clients of PORT without manners, see rude.pl.
