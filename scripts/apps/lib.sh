@@ -264,6 +264,7 @@ with_crowd() {
     local count=$1
     shift
     rm -f "$TMP/hold"
+    : >"$TMP/crowd"
     mkfifo "$TMP/hold"
     within 60 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how leave --count "$count" <"$TMP/hold" >"$TMP/crowd" &
     (
