@@ -259,14 +259,15 @@ rude() {
     within 40 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how "$how" --send "$text" "$@"
 }
 
-# with_crowd COUNT COMMAND...: while that many connections to PORT are open and silent.
+# with_crowd COUNT COMMAND...: while that many connections to PORT are open and silent, after sending CROWD_SAYS.
 with_crowd() {
     local count=$1
     shift
     rm -f "$TMP/hold"
     : >"$TMP/crowd"
     mkfifo "$TMP/hold"
-    within 60 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how leave --count "$count" <"$TMP/hold" >"$TMP/crowd" &
+    within 60 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how leave --count "$count" \
+        --send "${CROWD_SAYS:-}" <"$TMP/hold" >"$TMP/crowd" &
     (
         # The crowd leaves when nobody holds this any more, however the command ends.
         exec 9>"$TMP/hold"
