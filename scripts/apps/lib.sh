@@ -29,6 +29,7 @@ FAILED=0
 FINISHED=
 WATCHDOG=
 WWW=         # what make_www made
+PROGRAM=     # what compile made
 WEB_PID=     # the server that start_web started
 
 # --- beginning and end ----------------------------------------------------------------------------------------------
@@ -169,6 +170,27 @@ served() { echo "$1" >>"$TMP/served"; }
 summary() {
     touch "$TMP/served"
     echo "# $1: $2; $(awk '{n += $1} END {printf "%d", n}' "$TMP/served") requests served"
+}
+
+# compile NAME PACKAGE: a program of ours, NAME.c, with a library; sets PROGRAM. Skips the test where that is missing.
+compile() {
+    local flags=()
+    pkg-config --exists "$2" || skip_all "the development files of $2 are not installed"
+    read -r -a flags <<<"$(pkg-config --cflags --libs "$2")"
+    PROGRAM=$TMP/$1
+    cc -O2 -g -Wall -Wextra -o "$PROGRAM" "$REPO/scripts/apps/$1.c" "${flags[@]}"
+}
+
+# echo_client CONNECTIONS BYTES [WORD...]: the client of an echo program, PROGRAM, behind the words; of its connections
+# all but every seventh must come to their end.
+echo_client() {
+    local connections=$1 bytes=$2 found
+    shift 2
+    # shellcheck disable=SC2153 # PORT is the sourcing script's
+    found=$(within 60 "$@" "$PROGRAM" client "$PORT" "$connections" "$bytes")
+    echo "$found"
+    [[ $found == "whole=$((connections - connections / 7)) cut=$((connections / 7)) "* ]]
+    served "$connections"
 }
 
 # --- clients --------------------------------------------------------------------------------------------------------
