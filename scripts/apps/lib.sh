@@ -467,6 +467,7 @@ quiet() {
     for pid; do before[$pid]=$(ticks "$pid"); done
     sleep 1
     for pid; do
+        runs "$pid"
         used=$(($(ticks "$pid") - before[$pid]))
         echo "$pid used $used ticks in an idle second"
         [[ $used -lt 10 ]]
