@@ -239,31 +239,40 @@ fetch_all() {
     served $((${#args[@]} / 3))
 }
 
+# make_certificate: key.pem and cert.pem in $TMP, for 127.0.0.1, signed by itself.
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
+        -addext subjectAltName=IP:127.0.0.1 -keyout "$TMP/key.pem" -out "$TMP/cert.pem" 2>"$TMP/openssl.log"
+}
+
 # start_web PORT: an nginx with one worker that serves WWW, without the launcher: something to put others in front of.
+# WEB_SAYS is more for its server block, WEB_LISTENS for the listener's line.
 start_web() {
-    mkdir -p "$TMP/web"
-    cat >"$TMP/web/nginx.conf" <<END
+    local web=$TMP/web.$1
+    mkdir -p "$web"
+    cat >"$web/nginx.conf" <<END
 $([[ $(id -u) != 0 ]] || echo 'user root;')
 daemon off;
-pid $TMP/web/nginx.pid;
-error_log $TMP/web/error.log warn;
+pid $web/nginx.pid;
+error_log $web/error.log warn;
 events { worker_connections 4096; }
 http {
     access_log off;
     keepalive_requests 1000000000;
-    client_body_temp_path $TMP/web/body;
-    proxy_temp_path $TMP/web/proxy;
-    fastcgi_temp_path $TMP/web/fastcgi;
-    uwsgi_temp_path $TMP/web/uwsgi;
-    scgi_temp_path $TMP/web/scgi;
+    client_body_temp_path $web/body;
+    proxy_temp_path $web/proxy;
+    fastcgi_temp_path $web/fastcgi;
+    uwsgi_temp_path $web/uwsgi;
+    scgi_temp_path $web/scgi;
     server {
-        listen 127.0.0.1:$1 backlog=2048;
+        listen 127.0.0.1:$1 backlog=2048 ${WEB_LISTENS:-};
+        ${WEB_SAYS:-}
         root $WWW;
     }
 }
 END
     local app=$APP_PID log=$APP_LOG
-    start_native "$1" nginx -e "$TMP/web/error.log" -p "$TMP/web" -c "$TMP/web/nginx.conf"
+    start_native "$1" nginx -e "$web/error.log" -p "$web" -c "$web/nginx.conf"
     WEB_PID=$APP_PID APP_PID=$app APP_LOG=$log
 }
 
