@@ -12,9 +12,15 @@ NEEDS=(
     redis-cli=redis-tools
     redis-benchmark=redis-tools
     memcached=memcached
+    lighttpd=lighttpd
+    mosquitto=mosquitto
+    mosquitto_pub=mosquitto-clients
+    mosquitto_sub=mosquitto-clients
     wrk=wrk
     curl=curl
     gcc=gcc
+    pkg-config=pkg-config
+    openssl=openssl
     strace=strace
     gdb=gdb
     valgrind=valgrind
@@ -24,9 +30,18 @@ NEEDS=(
     /usr/bin/python3=python3
 )
 
+# pkg-config's name=package
+LIBRARIES=(
+    libevent=libevent-dev
+    libuv=libuv1-dev
+)
+
 missing=()
 for need in "${NEEDS[@]}"; do
     command -v "${need%=*}" >/dev/null || missing+=("${need#*=}")
+done
+for need in "${LIBRARIES[@]}"; do
+    pkg-config --exists "${need%=*}" 2>/dev/null || missing+=("${need#*=}")
 done
 # CPython's own tests, of the distribution's own Python. Debian has them as a package for each version.
 if ! /usr/bin/python3 -c 'import test.test_epoll' 2>/dev/null; then

@@ -28,6 +28,9 @@ CHECKS=0
 FAILED=0
 FINISHED=
 WATCHDOG=
+WWW=         # what make_www made
+PROGRAM=     # what compile made
+WEB_PID=     # the server that start_web started
 
 # --- beginning and end ----------------------------------------------------------------------------------------------
 
@@ -158,6 +161,153 @@ same() {
     [[ $2 == "$3" ]] || { echo "$1: found '$2', expected '$3'"; return 1; }
 }
 
+# --- what was done --------------------------------------------------------------------------------------------------
+
+# served NUMBER: so many requests were answered, and rightly. Checks run in subshells, hence a file.
+served() { echo "$1" >>"$TMP/served"; }
+
+# summary PROGRAM-AND-VERSION WHAT: the one line for who reads the output and not the script.
+summary() {
+    touch "$TMP/served"
+    echo "# $1: $2; $(awk '{n += $1} END {printf "%d", n}' "$TMP/served") requests served"
+}
+
+# compile NAME PACKAGE: a program of ours, NAME.c, with a library; sets PROGRAM. Skips the test where that is missing.
+compile() {
+    local flags=()
+    pkg-config --exists "$2" || skip_all "the development files of $2 are not installed"
+    read -r -a flags <<<"$(pkg-config --cflags --libs "$2")"
+    PROGRAM=$TMP/$1
+    cc -O2 -g -Wall -Wextra -o "$PROGRAM" "$REPO/scripts/apps/$1.c" "${flags[@]}"
+}
+
+# echo_client CONNECTIONS BYTES [WORD...]: the client of an echo program, PROGRAM, behind the words; of its connections
+# all but every seventh must come to their end.
+echo_client() {
+    local connections=$1 bytes=$2 found
+    shift 2
+    # shellcheck disable=SC2153 # PORT is the sourcing script's
+    found=$(within 60 "$@" "$PROGRAM" client "$PORT" "$connections" "$bytes")
+    echo "$found"
+    [[ $found == "whole=$((connections - connections / 7)) cut=$((connections / 7)) "* ]]
+    served "$connections"
+}
+
+# --- clients --------------------------------------------------------------------------------------------------------
+
+# http_requests PATH FILE ARGUMENT...: every request to PORT for PATH is answered with what FILE contains.
+http_requests() {
+    local path=$1 file=$2 found status=0
+    shift 2
+    # shellcheck disable=SC2153 # PORT is the sourcing script's
+    found=$(within 40 perl "$REPO/scripts/apps/http-load.pl" --port "$PORT" --path "$path" --body "$file" "$@") ||
+        status=$?
+    echo "$found"
+    found=${found#requests=}
+    served "${found%% *}"
+    return "$status"
+}
+
+# make_www SIZE...: files of random bytes in $TMP/www, each named by its size.
+make_www() {
+    local size
+    WWW=$TMP/www
+    mkdir "$WWW"
+    for size; do head -c "$size" /dev/urandom >"$WWW/$size"; done
+    # Servers that run as somebody else read there.
+    chmod 711 "$TMP"
+}
+
+# fetch_all CONNECTIONS URL ARGUMENT...: every file of WWW twice over below URL, by curl, which must need so many
+# connections for them; ARGUMENTs go to curl.
+fetch_all() {
+    local connections=$1 url=$2 round name connects args=()
+    shift 2
+    for round in 1 2; do
+        mkdir -p "$TMP/got.$round"
+        for name in "$WWW"/*; do
+            name=${name##*/}
+            args+=(-o "$TMP/got.$round/$name" "$url/$name")
+        done
+    done
+    connects=$(within 30 curl -fsS "$@" -w '%{num_connects}\n' "${args[@]}" | awk '{n += $1} END {print n}')
+    for round in 1 2; do
+        diff -r "$TMP/got.$round" "$WWW"
+        rm -r "$TMP/got.$round"
+    done
+    same 'connections' "$connects" "$connections"
+    served $((${#args[@]} / 3))
+}
+
+# make_certificate: key.pem and cert.pem in $TMP, for 127.0.0.1, signed by itself.
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
+        -addext subjectAltName=IP:127.0.0.1 -keyout "$TMP/key.pem" -out "$TMP/cert.pem" 2>"$TMP/openssl.log"
+}
+
+# start_web PORT: an nginx with one worker that serves WWW, without the launcher: something to put others in front of.
+# WEB_SAYS is more for its server block, WEB_LISTENS for the listener's line.
+start_web() {
+    local web=$TMP/web.$1
+    mkdir -p "$web"
+    cat >"$web/nginx.conf" <<END
+$([[ $(id -u) != 0 ]] || echo 'user root;')
+daemon off;
+pid $web/nginx.pid;
+error_log $web/error.log warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path $web/body;
+    proxy_temp_path $web/proxy;
+    fastcgi_temp_path $web/fastcgi;
+    uwsgi_temp_path $web/uwsgi;
+    scgi_temp_path $web/scgi;
+    server {
+        listen 127.0.0.1:$1 backlog=2048 ${WEB_LISTENS:-};
+        ${WEB_SAYS:-}
+        root $WWW;
+    }
+}
+END
+    local app=$APP_PID log=$APP_LOG
+    start_native "$1" nginx -e "$web/error.log" -p "$web" -c "$web/nginx.conf"
+    WEB_PID=$APP_PID APP_PID=$app APP_LOG=$log
+}
+
+# stop_web WHAT: a check.
+stop_web() {
+    local APP_PID=$WEB_PID
+    kill -QUIT "$WEB_PID"
+    await_exit "$1"
+}
+
+# rude HOW TEXT [ARGUMENT...]: clients of PORT without manners, see rude.pl.
+rude() {
+    local how=$1 text=$2
+    shift 2
+    within 40 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how "$how" --send "$text" "$@"
+}
+
+# with_crowd COUNT COMMAND...: while that many connections to PORT are open and silent, after sending CROWD_SAYS.
+with_crowd() {
+    local count=$1
+    shift
+    rm -f "$TMP/hold"
+    : >"$TMP/crowd"
+    mkfifo "$TMP/hold"
+    within 60 perl "$REPO/scripts/apps/rude.pl" --port "$PORT" --how leave --count "$count" \
+        --send "${CROWD_SAYS:-}" <"$TMP/hold" >"$TMP/crowd" &
+    (
+        # The crowd leaves when nobody holds this any more, however the command ends.
+        exec 9>"$TMP/hold"
+        wait_for 20 grep -q open "$TMP/crowd"
+        "$@"
+    )
+    wait
+}
+
 # --- programs -------------------------------------------------------------------------------------------------------
 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -200,13 +350,13 @@ runs() { kill -0 "$1" 2>/dev/null; }
 
 ended() { ! runs "$1"; }
 
-# await_exit WHAT: a check of its own, in this shell, as only the parent learns the exit status: the program, which was
-# told to end, does so within 15 s and with status 0. If not, it is shown and ended.
+# await_exit WHAT [STATUS]: a check of its own, in this shell, as only the parent learns the exit status: the program,
+# which was told to end, does so within 15 s and with status 0, or STATUS. If not, it is shown and ended.
 await_exit() {
-    local status=0 pid
+    local status=0 expected=${2:-0} pid
     if wait_for 15 ended "$APP_PID" | comment; then
         wait "$APP_PID" || status=$?
-        if [[ $status == 0 ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
+        if [[ $status == "$expected" ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
     else
         not_ok "$1 (still there after 15 s)"
         dump_stacks "$APP_PID"
@@ -214,6 +364,42 @@ await_exit() {
     fi
     for pid in "${!RUNNING[@]}"; do
         [[ ${RUNNING[pid]} != "$APP_PID" ]] || unset "RUNNING[pid]"
+    done
+}
+
+# ours PID: it is this script, or descends from it.
+ours() {
+    local pid=$1
+    while [[ ${pid:-0} -gt 1 ]]; do
+        [[ $pid != "$$" ]] || return 0
+        pid=$(awk '$1 == "PPid:" {print $2}' "/proc/$pid/status" 2>/dev/null) || return 0
+    done
+    return 1
+}
+
+# open_by_others: the processes that have a file of this run's directory open, as every server has its log, and do not
+# descend from this script: the orphans of a server that has ended.
+open_by_others() {
+    local pid
+    find /proc/[0-9]*/fd -lname "$TMP/*" 2>/dev/null | cut -d / -f 3 | sort -u | while read -r pid; do
+        ours "$pid" || echo "$pid"
+    done
+}
+
+none_open() { [[ -z $(open_by_others) ]]; }
+
+# nothing_left [PORT...]: after a server has ended, no process of it runs on, and nobody listens on its ports.
+nothing_left() {
+    local pid port
+    if ! wait_for 5 none_open; then
+        for pid in $(open_by_others); do echo "left: $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")"; done
+        return 1
+    fi
+    for port; do
+        if listens "$port"; then
+            echo "somebody listens on port $port"
+            return 1
+        fi
     done
 }
 
@@ -290,6 +476,7 @@ quiet() {
     for pid; do before[$pid]=$(ticks "$pid"); done
     sleep 1
     for pid; do
+        runs "$pid"
         used=$(($(ticks "$pid") - before[$pid]))
         echo "$pid used $used ticks in an idle second"
         [[ $used -lt 10 ]]
