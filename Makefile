@@ -27,7 +27,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps apps-installed strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -55,7 +55,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests symbols budget difftest apps strace-demo
+test: test-deps rust-tests c-tests symbols budget difftest apps-installed strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -71,7 +71,12 @@ c-tests: build
 symbols: build
 	scripts/check-symbols.sh
 
-apps: build
+# All programs of scripts/apps/, installed where that can be done; in `make test` those that are there.
+apps:
+	scripts/install-app-deps.sh
+	$(MAKE) --no-print-directory apps-installed
+
+apps-installed: build
 	@$(call need,prove,apt-get install perl)
 	scripts/apps/run.sh
 
