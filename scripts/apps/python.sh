@@ -13,12 +13,6 @@ PACKAGES=(uvloop==0.23.0 gunicorn==27.0.1)
 PYTHON=/usr/bin/python3
 WORKERS=3
 
-# skip WHAT WHY: a check that cannot be made here.
-skip() {
-    CHECKS=$((CHECKS + 1))
-    echo "ok $CHECKS - $1 # SKIP $2"
-}
-
 # An environment with the packages: made once, good for all later runs.
 have_packages() {
     [[ "$("$VENV/bin/python" -c 'import uvloop, gunicorn; print(uvloop.__version__, gunicorn.__version__)' 2>&1)" == \
