@@ -125,7 +125,7 @@ def main():
         by_number[client.socket.fileno()] = client
         poll.register(client.socket, client.mask())
     moved = time.monotonic()
-    status = 0
+    failures = 0
     while by_number:
         for number, found in poll.poll(1000):
             client = by_number[number]
@@ -133,9 +133,11 @@ def main():
             try:
                 ended = client.step(found)
             except (OSError, Failure) as error:
-                print(f"{client.kind} {client.number}: {error}", file=sys.stderr)
+                failures += 1
+                if failures <= 10:
+                    print(f"{client.kind} {client.number}: {error}", file=sys.stderr)
                 client.socket.close()
-                status, ended = 1, True
+                ended = True
             if ended:
                 poll.unregister(number)
                 del by_number[number]
@@ -156,7 +158,9 @@ def main():
     stayed = [client for client in clients if client.kind != "vanish"]
     print(f"connections={len(stayed)} vanished={options.vanish} messages={sum(len(client.messages) for client in stayed)} "
           f"bytes={sum(client.bytes for client in stayed)}")
-    return status
+    if failures:
+        print(f"{failures} connections failed", file=sys.stderr)
+    return failures > 0
 
 
 sys.exit(main())
