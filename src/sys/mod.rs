@@ -379,9 +379,13 @@ pub fn thread_token() -> usize {
     TOKEN.with(|token| std::ptr::from_ref(token) as usize)
 }
 
-/// Blocks every signal for the calling thread, and gives back the mask it had.
+/// By this signal the C library has every thread of the process change its user and group ids (nptl(7)). A thread that
+/// blocked it, as no call of the C library can, would keep setuid waiting for ever.
+const SIGSETXID: u32 = 33;
+
+/// Blocks every signal that may be blocked for the calling thread, and gives back the mask it had.
 pub fn block_signals() -> u64 {
-    let all = u64::MAX;
+    let all = !(1u64 << (SIGSETXID - 1));
     let mut old = 0u64;
     // SAFETY: two words of the kernel's sigset_t.
     let _ = unsafe {
