@@ -29,9 +29,9 @@ import sun.misc.Signal;
 
 /**
  * An echo server on selectors: `NioEcho PORT`. One thread accepts and hands connections to three others, each with a
- * selector of its own that it is woken from. Connections wander: after so many bytes their key is cancelled, and they are
- * registered with the next selector. Before it listens it checks what needs no connection from outside. TERM ends it,
- * with one line of counts.
+ * selector of its own that it is woken from. Connections wander: after so many bytes their key is cancelled, and they
+ * are registered with the next selector. Before it listens it checks what needs no connection from outside. TERM ends
+ * it, with one line of counts.
  */
 public class NioEcho {
     static final int LOOPS = 3;

@@ -4,11 +4,12 @@
     echo-load.py --port N [--connections 100] [--messages 40] [--half 20] [--vanish 30] [--idle 20] [--patience 15]
 
 Connections of four kinds, all at once: those that send a message when the last one has come back; `half`, that say
-everything, end their side, and only then read; `vanish`, that go away in the middle, by a close or by a reset; `idle`, that
-say nothing until the others are done, and then one word. Every byte is compared. It stands on poll(2), not on epoll, and
-knows nothing of the library.
+everything, end their side, and only then read; `vanish`, that go away in the middle, by a close or by a reset; `idle`,
+that say nothing until the others are done, and then one word. Every byte is compared. It stands on poll(2), not on
+epoll, and knows nothing of the library.
 
-Prints `connections=N vanished=N messages=N bytes=N`; messages and bytes are of those that stayed. Status 0: all came back, and all were closed.
+Prints `connections=N vanished=N messages=N bytes=N`; messages and bytes are of those that stayed. Status 0: all came
+back, and all were closed.
 """
 
 import argparse
@@ -151,12 +152,13 @@ def main():
                 poll.modify(client.socket, client.mask())
         if time.monotonic() - moved > options.patience:
             for client in waiting[:10]:
-                print(f"{client.kind} {client.number}: {len(client.out)} bytes not taken, {len(client.due)} not come back, "
-                      f"connecting {client.connecting}, side ended {client.said_all}", file=sys.stderr)
+                print(f"{client.kind} {client.number}: {len(client.out)} bytes not taken, {len(client.due)} not come "
+                      f"back, connecting {client.connecting}, side ended {client.said_all}", file=sys.stderr)
             print(f"{len(waiting)} connections wait in vain", file=sys.stderr)
             return 1
     stayed = [client for client in clients if client.kind != "vanish"]
-    print(f"connections={len(stayed)} vanished={options.vanish} messages={sum(len(client.messages) for client in stayed)} "
+    messages = sum(len(client.messages) for client in stayed)
+    print(f"connections={len(stayed)} vanished={options.vanish} messages={messages} "
           f"bytes={sum(client.bytes for client in stayed)}")
     if failures:
         print(f"{failures} connections failed", file=sys.stderr)

@@ -20,8 +20,8 @@ connections_gone() { wait_for 10 sockets_at_most "$BASE" "$APP_PID"; }
 
 server_quiet() { quiet "$APP_PID"; }
 
-# The helper that starts the children of ports lives as long as the server does.
-helpers_gone() {
+# The program of its own that starts the children of ports lives as long as the server does.
+starter_gone() {
     local pid
     for pid in $1; do wait_for 5 ended "$pid"; done
 }
@@ -44,12 +44,12 @@ for threads in 1 2; do
         echo_load --connections 50 --idle 250 --half 0
     check "$with: all connections are closed" connections_gone
     check "$with: an idle server is quiet" server_quiet
-    HELPERS=$(children "$APP_PID")
+    STARTER=$(children "$APP_PID")
     kill -TERM "$APP_PID"
     await_exit "$with: a graceful stop on TERM"
     check "$with: its counts are those of the clients" served_what_was_loaded
     check "$with: none is open" same open "$(served open)" 0
-    check "$with: its helper is gone" helpers_gone "$HELPERS"
+    check "$with: the program that starts its children is gone" starter_gone "$STARTER"
     check "$with: nothing else was said" same 'lines of output' "$(wc -l <"$APP_LOG")" 2
 done
 echo "# Erlang/OTP $(cat /usr/lib/erlang/releases/*/OTP_VERSION 2>/dev/null): gen_tcp {active, once}, ports, timers," \

@@ -21,8 +21,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHECK(holds) \
-    do { if (!(holds)) { fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #holds, strerror(errno)); exit(1); } } while (0)
+#define CHECK(holds)                                                                                    \
+    do                                                                                                  \
+        if (!(holds)) {                                                                                 \
+            fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #holds, strerror(errno));   \
+            exit(1);                                                                                    \
+        }                                                                                               \
+    while (0)
 
 extern char **environ;
 
@@ -39,8 +44,8 @@ static void unwatch(int epfd, int fd)
     CHECK(close(fd) == 0);
 }
 
-/* As epoll_wait, for 20 s and for one event. The kernel's ends with EINTR for a SIGCHLD that nobody handles, where it was
- * sent while posix_spawn had it blocked; so does the other threads' setuid. */
+/* As epoll_wait, for 20 s and for one event. The kernel's ends with EINTR for a SIGCHLD that nobody handles, where it
+ * was sent while posix_spawn had it blocked, and for another thread's setuid. */
 static int wait_one(int epfd, struct epoll_event *event)
 {
     int count;
@@ -64,7 +69,7 @@ static int descriptors(void)
     return count;
 }
 
-/* --- work: threads that write, allocate and free, one that waits, a forked child that does it all once more ------- */
+/* --- work: threads that write, allocate and free, one that waits, a forked child that does it all once more --- */
 
 enum { PAIRS = 60, WRITERS = 4 };
 
@@ -168,7 +173,7 @@ static void little(void)
     printf("little: %ld messages, and half as many in a child\n", work_with(10));
 }
 
-/* --- children: 1,000 forked and reaped by one event loop ----------------------------------------------------------- */
+/* --- children: 1,000 forked and reaped by one event loop --- */
 
 enum { CHILDREN = 1000, AT_ONCE = 40 };
 
@@ -243,7 +248,7 @@ static void children(void)
     printf("children: %d forked and reaped\n", reaped);
 }
 
-/* --- spawn: posix_spawn with file actions, and vfork, by threads, while another waits on what they redirect ------- */
+/* --- spawn: posix_spawn with file actions, and vfork, by threads, while another waits on what they redirect --- */
 
 static int shared_epfd, shared_pipe[2];
 
@@ -309,7 +314,7 @@ static void spawn(void)
     printf("spawn: 100 by posix_spawn, 100 by vfork\n");
 }
 
-/* --- setuid: with threads that wait; glibc signals each of them, and waits until each has changed its ids ---------- */
+/* --- setuid: with threads that wait; glibc signals each of them, and waits until each has changed its ids --- */
 
 enum { WAITERS = 3, IDLE = 300 };
 
@@ -411,7 +416,7 @@ static void ids(void)
     printf("ids: changed for all threads, while %d of them waited\n", WAITERS);
 }
 
-/* --- unshare: of what needs a process with one thread -------------------------------------------------------------- */
+/* --- unshare: of what needs a process with one thread --- */
 
 static void unshared(void)
 {
@@ -440,7 +445,7 @@ static void unshared(void)
     printf("unshared: files and file system, %s a user and a network of its own\n", user);
 }
 
-/* --- exec: a program without a dynamic loader, by three ways ------------------------------------------------------- */
+/* --- exec: a program without a dynamic loader, by three ways --- */
 
 static void execute(const char *program)
 {
@@ -461,7 +466,7 @@ static void execute(const char *program)
     printf("exec: by fork, posix_spawn and system\n");
 }
 
-/* --- load: a library by dlopen, and away with it ------------------------------------------------------------------- */
+/* --- load: a library by dlopen, and away with it --- */
 
 static void load(const char *library)
 {

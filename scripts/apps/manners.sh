@@ -170,6 +170,6 @@ if [[ -e $LIBRARY ]]; then
 else
     skip 'loaded by dlopen' 'the library is not built'
 fi
-echo "# $(cc --version | sed -n 1p), $(ldd --version | sed -n '1s/.* //p') of glibc: ${ALLOCATORS[*]}, tracers, user ids," \
-    "unshare, 1,000 children, posix_spawn, vfork, static programs, loaded twice"
+echo "# $(cc --version | sed -n 1p), $(ldd --version | sed -n '1s/.* //p') of glibc: ${ALLOCATORS[*]}, tracers," \
+    "user ids, unshare, 1,000 children, posix_spawn, vfork, static programs, loaded twice"
 finish

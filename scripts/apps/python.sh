@@ -23,7 +23,8 @@ make_venv() {
     have_packages && return
     rm -rf "$VENV"
     within 100 "$PYTHON" -m venv "$VENV"
-    within 100 "$VENV/bin/python" -m pip install -q --disable-pip-version-check --retries 1 --timeout 10 "${PACKAGES[@]}"
+    within 100 "$VENV/bin/python" -m pip install -q --disable-pip-version-check --retries 1 --timeout 10 \
+        "${PACKAGES[@]}"
     have_packages
 }
 
@@ -81,7 +82,8 @@ all_answer() {
         [[ $(sort -u "$TMP/pids" 2>/dev/null | wc -l) -lt $WORKERS ]] || break
         within 10 curl -fsS "$(url pid)" >>"$TMP/pids"
     done
-    same 'workers that answer' "$(sort -nu "$TMP/pids" | paste -sd' ')" "$(workers | tr ' ' '\n' | sort -n | paste -sd' ')"
+    same 'workers that answer' "$(sort -nu "$TMP/pids" | paste -sd' ')" \
+        "$(workers | tr ' ' '\n' | sort -n | paste -sd' ')"
     rm "$TMP/pids"
     within 20 curl -fsS --data-binary "@$TMP/body" "$(url post)" | cmp - "$TMP/body"
 }
@@ -140,8 +142,8 @@ none_left() {
 
 start_gunicorn() {
     : >"$TMP/gunicorn.log"
-    "$1" "$PORT" "$VENV/bin/gunicorn" --chdir "$APPS" --bind "127.0.0.1:$PORT" --workers "$WORKERS" --worker-class gthread \
-        --threads 4 --keep-alive 30 --graceful-timeout 10 --no-control-socket python-wsgi:application
+    "$1" "$PORT" "$VENV/bin/gunicorn" --chdir "$APPS" --bind "127.0.0.1:$PORT" --workers "$WORKERS" \
+        --worker-class gthread --threads 4 --keep-alive 30 --graceful-timeout 10 --no-control-socket python-wsgi:application
 }
 
 # --- the run --------------------------------------------------------------------------------------------------------
@@ -191,6 +193,6 @@ kill -TERM "$APP_PID"
 check 'gunicorn: a request in flight is answered through a graceful stop' slow_is_whole
 await_exit 'gunicorn: a graceful stop'
 check 'gunicorn: no worker is left, no trouble in the log' none_left "$FAMILY"
-echo "# Python $("$PYTHON" -c 'import platform; print(platform.python_version())'), ${PACKAGES[*]}: asyncio and uvloop" \
-    "with streams, TLS, children, signals; gunicorn served $(total) requests"
+echo "# Python $("$PYTHON" -c 'import platform; print(platform.python_version())'), ${PACKAGES[*]}: asyncio and" \
+    "uvloop with streams, TLS, children, signals; gunicorn served $(total) requests"
 finish
