@@ -1,6 +1,7 @@
 /* The program of manners.sh: each word of its command line is one way to behave that a preloaded library has to bear.
  * Each prints one line and returns, or says what is wrong and ends with status 1. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>

@@ -143,7 +143,8 @@ none_left() {
 start_gunicorn() {
     : >"$TMP/gunicorn.log"
     "$1" "$PORT" "$VENV/bin/gunicorn" --chdir "$APPS" --bind "127.0.0.1:$PORT" --workers "$WORKERS" \
-        --worker-class gthread --threads 4 --keep-alive 30 --graceful-timeout 10 --no-control-socket python-wsgi:application
+        --worker-class gthread --threads 4 --keep-alive 30 --graceful-timeout 10 --no-control-socket \
+        python-wsgi:application
 }
 
 # --- the run --------------------------------------------------------------------------------------------------------
