@@ -26,7 +26,8 @@ behaves() {
 
 # --- allocators -----------------------------------------------------------------------------------------------------
 
-loaded_by_loader() { ldconfig -p | grep -qF "$1 ("; }
+# Not by `grep -q`, which leaves ldconfig with a broken pipe.
+known_to_loader() { ldconfig -p | grep -F "$1 (" >/dev/null; }
 
 # preloads LIBRARIES COMMAND...: under the launcher, but with exactly these in front.
 preloads() {
@@ -134,7 +135,7 @@ else
 fi
 
 for allocator in "${ALLOCATORS[@]}"; do
-    if ! loaded_by_loader "$allocator"; then
+    if ! known_to_loader "$allocator"; then
         skip "$allocator" 'not installed'
         continue
     fi
