@@ -48,7 +48,7 @@ for threads in 1 2; do
     kill -TERM "$APP_PID"
     await_exit "$with: a graceful stop on TERM"
     check "$with: its counts are those of the clients" served_what_was_loaded
-    check "$with: none is open" same open "$(served open)" 0
+    check "$with: none is open" same open "$(counted open)" 0
     check "$with: the program that starts its children is gone" starter_gone "$STARTER"
     check "$with: nothing else was said" same 'lines of output' "$(wc -l <"$APP_LOG")" 2
 done

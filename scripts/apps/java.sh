@@ -14,14 +14,14 @@ beside() { sed -n 's/^BESIDE //p' "$APP_LOG" | grep .; }
 connections_gone() { wait_for 10 sockets_at_most "$BASE" "$APP_PID"; }
 
 woken() {
-    echo "$(served rung) wake-ups, $(served answered) answered"
+    echo "$(counted rung) wake-ups, $(counted answered) answered"
     # One for each selector may be on its way when it ends.
-    [[ $(served rung) -ge 300 && $(($(served rung) - $(served answered))) -le 3 ]]
+    [[ $(counted rung) -ge 300 && $(($(counted rung) - $(counted answered))) -le 3 ]]
 }
 
 wandered() {
-    echo "$(served wandered) times a key was cancelled, and its connection registered with another selector"
-    [[ $(served wandered) -ge 500 ]]
+    echo "$(counted wandered) times a key was cancelled, and its connection registered with another selector"
+    [[ $(counted wandered) -ge 500 ]]
 }
 
 check 'the server is built' build
@@ -38,7 +38,7 @@ check 'all connections are closed' connections_gone
 kill -TERM "$APP_PID"
 await_exit 'a graceful stop on TERM'
 check 'its counts are those of the clients' served_what_was_loaded
-check 'none is open' same open "$(served open)" 0
+check 'none is open' same open "$(counted open)" 0
 check 'wake-ups are answered' woken
 check 'connections wander' wandered
 check 'nothing was thrown' same 'lines of output' "$(wc -l <"$APP_LOG")" 2

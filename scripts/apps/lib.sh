@@ -327,13 +327,13 @@ echo_load() {
 # loaded WHAT: all loads together, where WHAT is connections, vanished, messages or bytes.
 loaded() { sed -n "s/.*\<$1=\([0-9]*\).*/\1/p" "$TMP/loads" | awk '{sum += $1} END {print sum + 0}'; }
 
-# served WHAT: the number in the line of counts that the server left at its end.
-served() { sed -n "s/^SERVED.*\<$1=\([0-9]*\).*/\1/p" "$APP_LOG"; }
+# counted WHAT: the number in the line of counts that the server left at its end.
+counted() { sed -n "s/^SERVED.*\<$1=\([0-9]*\).*/\1/p" "$APP_LOG"; }
 
 # served_what_was_loaded: each connection was accepted and one more, that of start_app; every byte was seen.
 served_what_was_loaded() {
     grep SERVED "$APP_LOG"
-    same 'accepted connections' "$(served accepted)" $(($(loaded connections) + $(loaded vanished) + 1))
-    same 'connections that ended' $(($(served whole) + $(served broken))) "$(served accepted)"
-    [[ $(served whole) -ge $(loaded connections) && $(served bytes) -ge $(loaded bytes) ]]
+    same 'accepted connections' "$(counted accepted)" $(($(loaded connections) + $(loaded vanished) + 1))
+    same 'connections that ended' $(($(counted whole) + $(counted broken))) "$(counted accepted)"
+    [[ $(counted whole) -ge $(loaded connections) && $(counted bytes) -ge $(loaded bytes) ]]
 }

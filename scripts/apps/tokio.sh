@@ -37,14 +37,14 @@ children_done() { [[ $(grep -c '^CHILD' "$APP_LOG") -ge $1 ]]; }
 
 # Timers went on ticking beside everything else: a busy machine may delay some, none comes twice.
 ticked() {
-    echo "$(served ticks) ticks of $(served due)"
-    [[ $(served ticks) -le $(($(served due) + 1)) && $(served ticks) -ge $(($(served due) / 4)) ]]
+    echo "$(counted ticks) ticks of $(counted due)"
+    [[ $(counted ticks) -le $(($(counted due) + 1)) && $(counted ticks) -ge $(($(counted due) / 4)) ]]
 }
 
 # The thread that wakes the loop rings again only when it was answered.
 woken() {
-    echo "$(served rung) wake-ups, $(served answered) answered"
-    [[ $(served rung) -ge 100 && $(($(served rung) - $(served answered))) -le 1 ]]
+    echo "$(counted rung) wake-ups, $(counted answered) answered"
+    [[ $(counted rung) -ge 100 && $(($(counted rung) - $(counted answered))) -le 1 ]]
 }
 
 beside() { sed -n 's/^BESIDE //p' "$APP_LOG" | grep .; }
@@ -73,7 +73,7 @@ for kind in tokio mio; do
     kill -TERM "$APP_PID"
     await_exit "$kind: a graceful stop on TERM"
     check "$kind: its counts are those of the clients" served_what_was_loaded
-    check "$kind: five children" same children "$(served children)" 5
+    check "$kind: five children" same children "$(counted children)" 5
     if [[ $kind == tokio ]]; then check 'tokio: timers tick' ticked; else check 'mio: wake-ups are answered' woken; fi
     echo "# $kind $(version $kind): echo, half-closed, vanishing and idle clients, children, signals, timers, wake-ups;" \
         "$(loaded messages) messages served on $(loaded connections) connections"
