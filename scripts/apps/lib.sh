@@ -125,6 +125,12 @@ not_ok() {
     echo "not ok $CHECKS - $1"
 }
 
+# skip WHAT WHY: a check that cannot be made here.
+skip() {
+    CHECKS=$((CHECKS + 1))
+    echo "ok $CHECKS - $1 # SKIP $2"
+}
+
 # check WHAT COMMAND...: runs the command in a subshell with `set -e`; what it prints becomes comments. A command that
 # ran into `within` has met a hang: the stacks are shown.
 check() {
@@ -495,4 +501,26 @@ sockets_at_most() {
     local count=$1
     shift
     [[ $(sockets "$@") -le $count ]]
+}
+
+# --- servers that echo ----------------------------------------------------------------------------------------------
+
+# echo_load ARGUMENT...: on PORT; see echo-load.py. Adds what it prints to $TMP/loads.
+echo_load() {
+    # shellcheck disable=SC2153 # the test has it
+    within 60 /usr/bin/python3 "$REPO/scripts/apps/echo-load.py" --port "$PORT" "$@" | tee -a "$TMP/loads"
+}
+
+# loaded WHAT: all loads together, where WHAT is connections, vanished, messages or bytes.
+loaded() { sed -n "s/.*\<$1=\([0-9]*\).*/\1/p" "$TMP/loads" | awk '{sum += $1} END {print sum + 0}'; }
+
+# counted WHAT: the number in the line of counts that the server left at its end.
+counted() { sed -n "s/^SERVED.*\<$1=\([0-9]*\).*/\1/p" "$APP_LOG"; }
+
+# served_what_was_loaded: each connection was accepted and one more, that of start_app; every byte was seen.
+served_what_was_loaded() {
+    grep SERVED "$APP_LOG"
+    same 'accepted connections' "$(counted accepted)" $(($(loaded connections) + $(loaded vanished) + 1))
+    same 'connections that ended' $(($(counted whole) + $(counted broken))) "$(counted accepted)"
+    [[ $(counted whole) -ge $(loaded connections) && $(counted bytes) -ge $(loaded bytes) ]]
 }
