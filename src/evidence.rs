@@ -111,8 +111,20 @@ impl Inner {
                 // Those of before are before the next report; later they would look new.
                 self.apply_signs(table, index);
             }
-            None => self.remove(engine, slot, index),
+            None => {
+                self.count_last_signs(table, index);
+                self.remove(engine, slot, index);
+            }
         }
+    }
+
+    /// The file of an item is closed. What woke it before is an edge all the same for whoever its instance is nested in.
+    fn count_last_signs(&mut self, table: &FdTable, index: u32) {
+        let Some(item) = self.interest.get(index).filter(|_| self.is_nested) else { return };
+        // The number's counters go on from file to file; a next file in this instance comes after this look.
+        let signs =
+            table.get(item.via).map_or(Signs::empty(), |entry| entry.look().since(item.seen));
+        self.stirs += u64::from(item.is_woken_by(signs));
     }
 
     /// Acts on what the program's calls have shown of an item's file since the last time.

@@ -294,7 +294,7 @@ impl Inner {
         item.trigger = Trigger::new(event.events, item.kind);
         item.backlog = None;
         // What the new mask asks for has not risen by being asked for.
-        item.levels = (Events::from(item.levels) | Events::all() - Events::HUP).into();
+        item.levels = (Events::from(item.levels) | (Events::all() - Events::HUP)).into();
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }
