@@ -61,8 +61,8 @@ threads_were_used() {
 
 # Keys whose values tell what they must be.
 write_keys() {
-    seq "$KEYS" | awk -v name="$2" '{print "SET " name ":" $1 " " name $1 * 7919 % 1000003}' | at "$1" --pipe | tail -n 1 |
-        grep -qx "errors: 0, replies: $KEYS"
+    seq "$KEYS" | awk -v name="$2" '{print "SET " name ":" $1 " " name $1 * 7919 % 1000003}' | at "$1" --pipe >"$TMP/pipe.out"
+    same 'answers' "$(tail -n 1 "$TMP/pipe.out")" "errors: 0, replies: $KEYS"
     served "$KEYS"
 }
 
