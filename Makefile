@@ -10,6 +10,8 @@ DIFFTEST_SECONDS ?= 60
 # Always the same scripts in `make test`, so that it says something of the change; `make soak` takes new ones.
 DIFFTEST_SEED ?= 81000000
 DIFFTEST_SCRIPTS ?= 4000
+# What `make test` runs of scripts/apps/.
+SHORT_APPS ?= nginx redis cpython memcached lighttpd mosquitto libevent libuv node java manners
 # How long `make soak` does.
 SOAK_SECONDS ?= 3600
 
@@ -27,7 +29,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps apps-installed strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -35,8 +37,8 @@ help:
 	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
 	@echo 'make test         all tests (installs what they need, where that is possible)'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
+	@echo 'make apps         real programs: installs them all, and runs their tests (a quarter of an hour)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
-
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make lint         formatter, linters, documentation'
 	@echo 'make bench        side by side with the kernel, ten minutes; make bench-quick for a look, one minute'
@@ -55,7 +57,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests symbols budget difftest apps-installed strace-demo
+test: test-deps rust-tests c-tests symbols budget difftest apps-short strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -71,14 +73,18 @@ c-tests: build
 symbols: build
 	scripts/check-symbols.sh
 
-# All programs of scripts/apps/, installed where that can be done; in `make test` those that are there.
-apps:
-	scripts/install-app-deps.sh
-	$(MAKE) --no-print-directory apps-installed
-
-apps-installed: build
+# All of scripts/apps/, with the programs installed where that can be done. A test whose program is missing says so and is
+# skipped.
+apps: build
 	@$(call need,prove,apt-get install perl)
+	scripts/install-app-deps.sh
+	scripts/install-app-deps-runtimes.sh
 	scripts/apps/run.sh
+
+# In `make test`: those that take some seconds and little space.
+apps-short: build
+	@$(call need,prove,apt-get install perl)
+	scripts/apps/run.sh $(SHORT_APPS)
 
 strace-demo: build
 	scripts/strace-demo.sh
