@@ -3,6 +3,7 @@
 use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
+use crate::evidence::{ENDS, WAKES};
 use crate::fdtable::{FdTable, Flags};
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
@@ -119,7 +120,9 @@ impl Inner {
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {
-                item.trigger.rearm(signs, item.kind);
+                item.trigger.rearm(signs & ENDS, item.kind);
+                // The sign that was on its way has come: the next one is of another call.
+                item.racing &= !signs.intersects(WAKES);
                 self.rewatch(table, key.index);
             }
         }

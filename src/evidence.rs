@@ -164,8 +164,7 @@ impl Inner {
         let input_armed = item.trigger.is_input_armed();
         // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
         // if all was read since, nothing newer is there that its level would not tell.
-        let racing = signs.intersects(Signs::WOKEN_IN | Signs::WOKEN_OUT)
-            && std::mem::take(&mut item.racing);
+        let racing = signs.intersects(WAKES) && std::mem::take(&mut item.racing);
         if racing && !item.trigger.is_room_armed() {
             // So may the room that a read made.
             signs -= Signs::WOKEN_OUT;
@@ -179,9 +178,11 @@ impl Inner {
             };
             signs.set(Signs::WOKEN_IN, woken);
         }
-        // More was taken than any look has seen: it came and went, and its wake-up stays.
+        // More was taken than any look has seen: it came and went, and its wake-up stays. Not where the look was during the
+        // read itself, and found nothing any more.
         let consumed = table.home(item.via).map_or(0, Entry::consumed);
         if signs.contains(Signs::TOOK)
+            && !racing
             && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(consumed)))
         {
             signs |= Signs::WOKEN_IN;
@@ -195,9 +196,8 @@ impl Inner {
             item.trust = item.trust.saturating_add(1);
             self.habit.keep();
         }
-        let ends = signs & (Signs::DRAINED | Signs::FILLED);
-        if self.looked && !ends.is_empty() {
-            self.late.push((Key { index, serial: item.serial() }, ends));
+        if self.looked && signs.intersects(ENDS | WAKES) {
+            self.late.push((Key { index, serial: item.serial() }, signs));
         }
         let before = item.trigger;
         item.trigger.rearm(signs, item.kind);
@@ -326,6 +326,11 @@ impl Inner {
         keep
     }
 }
+
+/// What shows that a level was low.
+pub const ENDS: Signs = Signs::DRAINED.union(Signs::FILLED);
+/// What a hit may be [racing](Hit::racing) with.
+pub const WAKES: Signs = Signs::WOKEN_IN.union(Signs::WOKEN_OUT);
 
 /// Whether an item's notices may not come by its instance's own stack.
 fn is_crowded(table: &FdTable, item: &Item) -> bool {

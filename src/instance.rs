@@ -123,7 +123,7 @@ pub struct Inner {
     pub(crate) in_turns: bool,
     /// Between a look and its delivery: what is noticed then goes into `late` too.
     pub(crate) looked: bool,
-    /// Files that were emptied or filled between a look and its delivery.
+    /// Files that were emptied, filled or woken between a look and its delivery, and the signs of that.
     pub(crate) late: Vec<(Key, Signs)>,
     /// Numbers that were noticed, in a vector whose memory is kept.
     pub(crate) noticed: Vec<RawFd>,
