@@ -125,7 +125,10 @@ impl Item {
         let came =
             signs.contains(Signs::TOOK) && !Events::from(self.levels).intersects(Events::READ);
         let input = came || signs.contains(Signs::WOKEN_IN);
-        signs.contains(Signs::WOKEN) && !self.trigger.is_fired()
+        // So did an error that a call was told of; errors wake for whatever mask.
+        let failed =
+            signs.contains(Signs::FAILED) && !Events::from(self.levels).contains(Events::ERR);
+        (signs.contains(Signs::WOKEN) || failed) && !self.trigger.is_fired()
             || input && self.trigger.wants(self.kind.wakes_for_input())
             || signs.contains(Signs::WOKEN_OUT) && self.trigger.wants(self.kind.wakes_for_room())
     }
