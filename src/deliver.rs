@@ -4,7 +4,7 @@ use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::evidence::{ENDS, WAKES};
-use crate::fdtable::{FdTable, Flags};
+use crate::fdtable::FdTable;
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
 use crate::interest::{Item, Place};
@@ -93,8 +93,7 @@ impl Inner {
         let watch = |index| {
             let item = self.interest.get(index)?;
             let found = self.is_left_over(item);
-            let private = item.kind.wakes_itself() && table.word(item.via).is(Flags::PRIVATE);
-            let counted = !private && !item.is_trusted(self.habit);
+            let counted = item.is_counted(table, self.habit);
             let watch = if found { item.watch(counted) } else { None };
             Some((self.interest.key(index), watch?))
         };

@@ -355,8 +355,7 @@ impl Inner {
             return;
         };
         let Some(item) = self.interest.get_mut(index) else { return };
-        let private = item.kind.wakes_itself() && table.word(item.via).is(Flags::PRIVATE);
-        let counted = !private && !item.is_trusted(self.habit);
+        let counted = item.is_counted(table, self.habit);
         // What a nested instance has to tell is asked of itself (observe.rs), not of its descriptor.
         let watch = if item.kind == Kind::Epoll { None } else { item.watch(counted) };
         match watch {

@@ -7,7 +7,7 @@ use syscalls::Errno;
 use crate::backend::{Key, Watch};
 use crate::edge::{Backlog, Trigger};
 use crate::events::{Events, Reports};
-use crate::fdtable::{Evidence, FileId, Signs};
+use crate::fdtable::{Evidence, FdTable, FileId, Flags, Signs};
 use crate::files::Kind;
 use crate::habit::Habit;
 use crate::slab::Slab;
@@ -141,6 +141,12 @@ impl Item {
     /// Whether it is left to the program to read it to the end.
     pub fn is_trusted(&self, habit: Habit) -> bool {
         self.trust >= habit.needed()
+    }
+
+    /// Whether a hit must tell how much is queued: not where the hooks see each write, nor where it is read to the end.
+    pub fn is_counted(&self, table: &FdTable, habit: Habit) -> bool {
+        let private = self.kind.wakes_itself() && table.word(self.via).is(Flags::PRIVATE);
+        !private && !self.is_trusted(habit)
     }
 
     /// What to watch it for; `None`: nothing. `counted`: whether a hit may have to tell how much is queued.
