@@ -140,6 +140,11 @@ impl Inner {
             self.fetch(table, index);
         }
         let Some(item) = self.interest.get_mut(index) else { return };
+        // A socket is another kind of file after listen(2), and a listener after shutdown(2).
+        let word = table.word(item.via);
+        if signs.contains(Signs::WOKEN) && item.kind.is_socket() && word.file() == item.file {
+            item.kind = word.kind();
+        }
         // One that has its turn already keeps it, as long as nobody looked.
         if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN)
             && (item.turn <= self.turns_seen || item.turn_by_ctl)

@@ -135,6 +135,7 @@ impl Kind {
     /// What a socket of this kind becomes by listen(2).
     pub fn listening(self) -> Self {
         match self {
+            Self::Unknown => Self::Unknown,
             Self::Tcp | Self::TcpListener => Self::TcpListener,
             _ => Self::Listener,
         }

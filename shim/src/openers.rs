@@ -35,11 +35,8 @@ hooks! {
     /// listen(2) makes another kind of file of a socket.
     fn listen(fd: c_int, backlog: c_int) -> c_int {
         let result = real!(listen(fd, backlog));
-        if result == 0 && !is_foreign() && let Some(entry) = TABLE.get(fd) {
-            entry.update(|word| {
-                let known = word.kind() != Kind::Unknown;
-                known.then(|| word.with_kind(word.kind().listening()))
-            });
+        if result == 0 && !is_foreign() {
+            TABLE.update_file(fd, |word| word.with_kind(word.kind().listening()));
             crate::io::woken(fd);
         }
         result
@@ -71,14 +68,19 @@ hooks! {
     fn shutdown(fd: c_int, how: c_int) -> c_int {
         let result = real!(shutdown(fd, how));
         if result == 0 || crate::errno::get() == libc::ENOTCONN {
-            // To a UNIX socket nothing comes after that.
-            let kind = TABLE.word(fd).kind();
-            if how != libc::SHUT_WR && !matches!(kind, Kind::UnixStream | Kind::UnixPackets) {
-                TABLE.update_file(fd, |word| word.with(Flags::DEAF));
-            }
-            if how != libc::SHUT_RD {
-                TABLE.update_file(fd, |word| word.with(Flags::MUTE));
-            }
+            let reading = how != libc::SHUT_WR;
+            TABLE.update_file(fd, |word| match word.kind() {
+                // It begins anew as a socket without connection; and has no writing side.
+                Kind::TcpListener if reading => word.with_kind(Kind::Tcp),
+                Kind::TcpListener => word,
+                kind => {
+                    // To a UNIX socket nothing comes after that.
+                    let deaf = reading && !matches!(kind, Kind::UnixStream | Kind::UnixPackets);
+                    let mute = how != libc::SHUT_RD;
+                    let deaf = if deaf { Flags::DEAF } else { Flags::empty() };
+                    word.with(deaf | if mute { Flags::MUTE } else { Flags::empty() })
+                }
+            });
             crate::io::woken(fd);
             // Whoever sends datagrams to it learns it by sending.
             if let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer())
