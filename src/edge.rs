@@ -289,8 +289,13 @@ pub enum Backlog {
     Arrivals(u32),
     /// The signals that wait for the thread, as bits.
     Pending(u64),
-    /// The state of a TCP connection that hung up, which goes on to its end.
-    Ended(u8),
+    /// A TCP connection that hung up and goes on to its end, or was shut before it was made and goes on.
+    Ended {
+        /// Its state (tcpi_state).
+        state: u8,
+        /// All that ever came, modulo 2^32.
+        arrivals: u32,
+    },
 }
 
 impl Backlog {
@@ -299,7 +304,7 @@ impl Backlog {
     pub fn is_exceeded(self, by_now: u32) -> bool {
         match self {
             Self::Queue { queued, consumed } => by_now.wrapping_sub(consumed) > queued,
-            Self::Arrivals(_) | Self::Pending(_) | Self::Ended(_) => false,
+            Self::Arrivals(_) | Self::Pending(_) | Self::Ended { .. } => false,
         }
     }
 
@@ -321,7 +326,7 @@ impl Backlog {
                 *self = now;
                 return match (then, now) {
                     (Self::Arrivals(then), Self::Arrivals(now)) => then != now,
-                    (Self::Ended(then), Self::Ended(now)) => then != now,
+                    (Self::Ended { .. }, Self::Ended { .. }) => then != now,
                     (Self::Pending(then), Self::Pending(now)) => now & !then != 0,
                     // Counted in another way from now on.
                     _ => false,

@@ -140,11 +140,12 @@ impl Inner {
             self.fetch(table, index);
         }
         let Some(item) = self.interest.get_mut(index) else { return };
-        // A socket is another kind of file after listen(2), and a listener after shutdown(2).
-        let word = table.word(item.via);
-        if signs.contains(Signs::WOKEN) && item.kind.is_socket() && word.file() == item.file {
-            item.kind = word.kind();
+        // listen(2) is told by DRAINED, shutdown(2) by WOKEN.
+        if signs.intersects(Signs::DRAINED | Signs::WOKEN) && item.renew_kind(table.word(item.via))
+        {
+            self.rewatch(table, index);
         }
+        let Some(item) = self.interest.get_mut(index) else { return };
         // One that has its turn already keeps it, as long as nobody looked.
         if signs.intersects(Signs::WOKEN_IN | Signs::WOKEN)
             && (item.turn <= self.turns_seen || item.turn_by_ctl)
@@ -306,7 +307,7 @@ impl Inner {
                     && then.grew(now)
                 {
                     item.trigger.rearm(Signs::WOKEN_IN, item.kind);
-                    if matches!(now, Backlog::Ended(_)) {
+                    if matches!(now, Backlog::Ended { .. }) {
                         item.trigger.rearm(Signs::WOKEN, item.kind);
                     }
                 }
@@ -318,6 +319,12 @@ impl Inner {
                     item.trigger.rearm(Signs::WOKEN, item.kind);
                 }
                 if item.trigger.news(levels).is_some() {
+                    // It may have begun anew, as another connection or as a listener.
+                    let backlog = if levels.contains(Events::HUP) {
+                        backlog
+                    } else {
+                        poll::backlog(table, item.via, item.kind)
+                    };
                     hits.push(Hit { key, levels: Some(levels), backlog, racing: false });
                 } else {
                     item.trigger.noticed(levels);

@@ -152,7 +152,7 @@ pub fn queued(fd: RawFd, kind: Kind, peer: Option<RawFd>) -> Option<u32> {
             sys::bytes_readable(fd).ok()
         }
         Kind::Datagram => sys::receive_memory(fd).ok(),
-        Kind::TcpListener => sys::tcp_backlog(fd).ok(),
+        Kind::TcpListener => sys::tcp_info(fd).ok().map(|info| info.backlog),
         Kind::Eventfd | Kind::EventfdSemaphore => eventfd_count(fd),
         Kind::Listener => sys::unix_backlog(fd, sys::fstat(fd).ok()?.st_ino as u32),
         _ => None,

@@ -291,6 +291,7 @@ impl Inner {
         }
         let Some(item) = self.interest.get_mut(index) else { return };
         item.data = event.data;
+        item.renew_kind(table.word(item.via));
         item.trigger = Trigger::new(event.events, item.kind);
         item.backlog = None;
         // What the new mask asks for has not risen by being asked for.

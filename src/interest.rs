@@ -7,7 +7,7 @@ use syscalls::Errno;
 use crate::backend::{Key, Watch};
 use crate::edge::{Backlog, Trigger};
 use crate::events::{Events, Reports};
-use crate::fdtable::{Evidence, FdTable, FileId, Flags, Signs};
+use crate::fdtable::{Evidence, FdTable, FileId, Flags, Signs, Word};
 use crate::files::Kind;
 use crate::habit::Habit;
 use crate::slab::Slab;
@@ -131,6 +131,15 @@ impl Item {
         (signs.contains(Signs::WOKEN) || failed) && !self.trigger.is_fired()
             || input && self.trigger.wants(self.kind.wakes_for_input())
             || signs.contains(Signs::WOKEN_OUT) && self.trigger.wants(self.kind.wakes_for_room())
+    }
+
+    /// A socket is another kind of file after listen(2), and a listener after shutdown(2). True: now it is.
+    pub fn renew_kind(&mut self, word: Word) -> bool {
+        let changed = self.kind.is_socket() && word.kind() != self.kind && word.file() == self.file;
+        if changed {
+            self.kind = word.kind();
+        }
+        changed
     }
 
     /// Whether the program's own calls tell something that its levels do not.

@@ -330,7 +330,8 @@ impl Plan {
                 Kind::Signal => all.push(Op::Raise(fd % 2 == 0)),
                 Kind::Child => all.push(Op::Kill(fd)),
                 Kind::Inotify => all.push(Op::Touch(fd)),
-                Kind::Tcp | Kind::TcpFresh => all.push(Op::Urgent(fd)),
+                Kind::Tcp => all.push(Op::Urgent(fd)),
+                Kind::TcpFresh => all.extend([Op::Urgent(fd), Op::Listen(fd)]),
                 Kind::Fifo => all.push(Op::Reopen { fd, write: to % 2 == 0 }),
                 Kind::TcpListener | Kind::UnixListener => {
                     all.extend([Op::Connect(fd), Op::Accept(to)])

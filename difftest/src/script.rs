@@ -213,6 +213,8 @@ pub enum Op {
         listener: u8,
     },
     Accept(u8),
+    /// A TCP socket without connection becomes a listener.
+    Listen(u8),
     Close(u8),
     /// Closes a connection by a reset.
     Reset(u8),
@@ -302,7 +304,7 @@ impl Op {
             }
             Op::Urgent(fd) | Op::Connect(fd) | Op::Accept(fd) | Op::Close(fd) => *fd = file(*fd),
             Op::Reset(fd) | Op::Dup(fd) | Op::DupFd(fd) | Op::Kill(fd) => *fd = file(*fd),
-            Op::Touch(fd) => *fd = file(*fd),
+            Op::Touch(fd) | Op::Listen(fd) => *fd = file(*fd),
             Op::ConnectTo { fd: one, listener: other }
             | Op::Splice { from: one, to: other, .. }
             | Op::Dup2 { from: one, onto: other }

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::script::{Amount, Kind, Op, Target, Way, living};
+use crate::script::{Amount, Half, Kind, Op, Target, Way, living};
 use crate::sys::{self, Address, Answer, Fd};
 
 /// Calls that `all` makes at most: datagrams to a full receiver are dropped without an error.
@@ -224,7 +224,19 @@ impl World {
                     self.gave(to);
                 }
             }
-            Op::Shutdown { fd, half } => ignore(sys::shutdown(self.number(fd)?, half)),
+            Op::Shutdown { fd, half } => {
+                sys::shutdown(self.number(fd)?, half)?;
+                if half != Half::Write {
+                    self.become_kind(fd, Kind::TcpListener, Kind::TcpFresh);
+                }
+            }
+            Op::Listen(fd) if self.file(fd).is_some_and(|file| file.kind == Kind::TcpFresh) => {
+                let number = self.number(fd)?;
+                // One that was a listener has its address still.
+                ignore(sys::bind(number, &Address::loopback()));
+                sys::listen(number)?;
+                self.become_kind(fd, Kind::TcpFresh, Kind::TcpListener);
+            }
             Op::Connect(listener) => return self.connect(listener),
             Op::ConnectTo { fd, listener } => {
                 let address = sys::name_of(self.number(listener)?)?;
@@ -431,6 +443,13 @@ impl World {
         self.stirred.push(door.id);
         let group = self.group_by(&door);
         Ok(vec![self.made(number, kind, group)])
+    }
+
+    /// A socket of one kind is one of the other from now on.
+    fn become_kind(&mut self, label: u8, before: Kind, after: Kind) {
+        let Some(id) = self.file(label).map(|file| file.id) else { return };
+        let is_same = |file: &&mut File| file.id == id && file.kind == before;
+        self.files.iter_mut().flatten().filter(is_same).for_each(|file| file.kind = after);
     }
 
     /// A socket is about to be connected to a listener.

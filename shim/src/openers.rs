@@ -37,7 +37,8 @@ hooks! {
         let result = real!(listen(fd, backlog));
         if result == 0 && !is_foreign() {
             TABLE.update_file(fd, |word| word.with_kind(word.kind().listening()));
-            crate::io::woken(fd);
+            // It wakes nobody; there is nothing in it yet.
+            crate::io::sign_evident(fd, Signs::DRAINED);
         }
         result
     }

@@ -229,19 +229,20 @@ pub fn backlog_as(
 ) -> Option<Backlog> {
     match then {
         Some(Backlog::Arrivals(_)) => arrivals(fd),
-        Some(Backlog::Ended(_)) => ended(fd),
+        Some(Backlog::Ended { .. }) => ended(fd),
         _ => backlog(table, fd, kind),
     }
 }
 
 /// What has come over a TCP connection.
 pub fn arrivals(fd: RawFd) -> Option<Backlog> {
-    sys::tcp_bytes_received(fd).ok().map(Backlog::Arrivals)
+    sys::tcp_info(fd).ok().map(|info| Backlog::Arrivals(info.arrivals))
 }
 
 /// How far the end of a TCP connection has come.
 pub fn ended(fd: RawFd) -> Option<Backlog> {
-    sys::tcp_state(fd).ok().map(Backlog::Ended)
+    let sys::TcpInfo { state, arrivals, .. } = sys::tcp_info(fd).ok()?;
+    Some(Backlog::Ended { state, arrivals })
 }
 
 impl Set for PollSet {

@@ -217,40 +217,25 @@ pub fn receive_memory(fd: RawFd) -> Result<u32> {
     Ok(info[0])
 }
 
-/// Connections that wait to be accepted on a TCP listener (tcpi_unacked).
+/// What the kernel tells of a TCP socket (TCP_INFO).
+#[derive(Clone, Copy, Debug)]
+pub struct TcpInfo {
+    /// Its state (tcpi_state).
+    pub state: u8,
+    /// Of a listener: the connections that wait to be accepted (tcpi_unacked).
+    pub backlog: u32,
+    /// Bytes that ever came (tcpi_bytes_received), modulo 2^32; the urgent ones too.
+    pub arrivals: u32,
+}
+
+/// The same, for that socket.
 ///
 /// # Errors
 /// EBADF, ENOTSOCK, ENOPROTOOPT.
-pub fn tcp_backlog(fd: RawFd) -> Result<u32> {
-    const UNACKED: usize = 6; // word of struct tcp_info: after eight bytes and four words
-    Ok(tcp_info(fd)?[UNACKED])
-}
-
-/// Bytes that ever came over a TCP connection (tcpi_bytes_received), modulo 2^32; the urgent ones too.
-///
-/// # Errors
-/// EBADF, ENOTSOCK, ENOPROTOOPT.
-pub fn tcp_bytes_received(fd: RawFd) -> Result<u32> {
-    const BYTES_RECEIVED: usize = 32; // after eight bytes, 24 words and three long ones
-    Ok(tcp_info(fd)?[BYTES_RECEIVED])
-}
-
-/// The state of a TCP socket (tcpi_state).
-///
-/// # Errors
-/// EBADF, ENOTSOCK, ENOPROTOOPT.
-pub fn tcp_state(fd: RawFd) -> Result<u8> {
-    Ok(tcp_info(fd)?[0].to_ne_bytes()[0])
-}
-
-/// Whether a TCP socket is neither connected nor connecting.
-pub fn is_tcp_closed(fd: RawFd) -> bool {
-    const TCP_CLOSE: u8 = 7;
-    tcp_state(fd) == Ok(TCP_CLOSE)
-}
-
-/// The beginning of struct tcp_info (TCP_INFO), as words.
-fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
+pub fn tcp_info(fd: RawFd) -> Result<TcpInfo> {
+    // The words of struct tcp_info: eight bytes, 24 words, and the low ones of three long ones.
+    const UNACKED: usize = 6;
+    const BYTES_RECEIVED: usize = 32;
     let mut info = [0u32; 34];
     let mut len = size_of_val(&info) as libc::socklen_t;
     // SAFETY: 34 writable words, and their length.
@@ -264,7 +249,17 @@ fn tcp_info(fd: RawFd) -> Result<[u32; 34]> {
             &raw mut len
         )?
     };
-    Ok(info)
+    Ok(TcpInfo {
+        state: info[0].to_ne_bytes()[0],
+        backlog: info[UNACKED],
+        arrivals: info[BYTES_RECEIVED],
+    })
+}
+
+/// Whether a TCP socket is neither connected nor connecting.
+pub fn is_tcp_closed(fd: RawFd) -> bool {
+    const TCP_CLOSE: u8 = 7;
+    tcp_info(fd).is_ok_and(|info| info.state == TCP_CLOSE)
 }
 
 /// Fresh pages, zero and writable (mmap).
