@@ -3,7 +3,7 @@
 use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
-use crate::evidence::{ENDS, WAKES};
+use crate::evidence::ENDS;
 use crate::fdtable::FdTable;
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
@@ -34,8 +34,10 @@ impl Inner {
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
-        self.take_late_notices(engine, instance);
+        self.looked = true;
+        self.take_notices(engine, instance);
         self.note_hits(engine, instance.slot, hits);
+        self.looked = false;
         let delivered = self.write_events(engine.table, self.interest.ready_len(), max, sink);
         self.apply_late(engine.table);
         delivered
@@ -60,7 +62,8 @@ impl Inner {
         if !all {
             return None;
         }
-        self.take_late_notices(engine, instance);
+        self.looked = true;
+        self.take_notices(engine, instance);
         self.look += 1;
         for hit in &hits {
             self.note_hit(engine, instance.slot, hit);
@@ -69,6 +72,7 @@ impl Inner {
                 item.turn = 0;
             }
         }
+        self.looked = false;
         let delivered = self.write_events(engine.table, max, max, sink);
         self.apply_late(engine.table);
         Some(delivered)
@@ -106,12 +110,6 @@ impl Inner {
         })
     }
 
-    fn take_late_notices(&mut self, engine: &Engine, instance: &Instance) {
-        self.looked = true;
-        self.take_notices(engine, instance);
-        self.looked = false;
-    }
-
     fn apply_late(&mut self, table: &FdTable) {
         if self.late.is_empty() {
             return;
@@ -120,8 +118,6 @@ impl Inner {
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {
                 item.trigger.rearm(signs & ENDS, item.kind);
-                // The sign that was on its way has come: the next one is of another call.
-                item.racing &= !signs.intersects(WAKES);
                 self.rewatch(table, key.index);
             }
         }
@@ -204,6 +200,11 @@ impl Inner {
             }
             return self.lost_number(engine, slot, index);
         };
+        if item.wants_evidence() {
+            // A sign that is given, and not noticed yet.
+            self.apply_signs(table, index);
+        }
+        let Some(item) = self.interest.get_mut(index) else { return };
         let before = Events::from(std::mem::replace(&mut item.levels, levels.into()));
         // A pipe's hang-up is over when its other end is opened, which wakes everybody.
         let opened = item.kind == Kind::Pipe && (before - levels).contains(Events::HUP);
@@ -226,11 +227,13 @@ impl Inner {
             };
             let stirred = item.nested && (grew || stirs);
             item.backlog = backlog;
-            item.racing = hit.racing;
-            if stirred || !self.interest.is_ready(index) {
-                self.stirs += 1;
+            let before = item.racing;
+            item.racing = hit.racing && item.wants_evidence() && item.seen.is_in_call();
+            if item.racing && !before && self.races.try_reserve(1).is_ok() {
+                self.races.push(hit.key);
             }
-            self.interest.push_ready(index);
+            let is_new = self.interest.push_ready(index);
+            self.stirs += u64::from(is_new || stirred);
             return;
         }
         let before = item.trigger;

@@ -10,7 +10,7 @@ use syscalls::Errno;
 use crate::backend::poll::PollSet;
 use crate::backend::{Set, Sleep};
 use crate::deliver::Sink;
-use crate::evidence;
+use crate::evidence::{self, Of};
 use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
@@ -335,10 +335,15 @@ impl Engine {
 
     /// A read, write or the like of the program has shown something of a descriptor.
     pub fn sign(&self, fd: RawFd, signs: Signs) {
-        evidence::notice(self, fd, signs);
+        evidence::notice(self, fd, signs, Of::Event);
     }
 
-    /// The program wrote to the other end of a watched descriptor, or to it itself.
+    /// The same, by a call whose beginning was told ([`Entry::call_begins`](crate::fdtable::Entry)) and that ends now.
+    pub fn sign_of_call(&self, fd: RawFd, signs: Signs) {
+        evidence::notice(self, fd, signs, Of::Call);
+    }
+
+    /// The program wrote to the other end of a watched descriptor, or to it itself: a call whose beginning was told.
     pub fn written(&self, fd: RawFd) {
         evidence::written(self, fd);
     }

@@ -28,6 +28,7 @@ impl Inner {
             }
             self.noticed = noticed;
         }
+        self.settle_races(engine.table);
         if self.crowdings != engine.crowdings() {
             self.crowdings = engine.crowdings();
             self.crowded = self
@@ -51,6 +52,23 @@ impl Inner {
             known && self.interest.by_key(key).is_some()
         });
         self.crowded.append(&mut crowded);
+    }
+
+    /// A call that was on its way when its item was reported has given its sign, or has ended without: then the next sign
+    /// is another call's.
+    fn settle_races(&mut self, table: &FdTable) {
+        if self.races.is_empty() {
+            return;
+        }
+        let mut races = std::mem::take(&mut self.races);
+        races.retain(|&key| {
+            self.apply_signs(table, key.index);
+            let Some(item) = self.interest.by_key(key) else { return false };
+            item.racing &= item.seen.is_in_call();
+            item.racing
+        });
+        races.append(&mut self.races);
+        self.races = races;
     }
 
     fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
@@ -131,7 +149,10 @@ impl Inner {
     pub(crate) fn apply_signs(&mut self, table: &FdTable, index: u32) {
         let Some(item) = self.interest.get_mut(index) else { return };
         let Some(home) = table.home(item.via) else { return };
-        let now = home.look();
+        let mut now = home.peek();
+        if !now.since(item.seen).is_empty() {
+            now = home.look();
+        }
         let signs = now.since(std::mem::replace(&mut item.seen, now));
         if signs.is_empty() {
             return;
@@ -356,11 +377,11 @@ fn is_crowded(table: &FdTable, item: &Item) -> bool {
 pub fn written(engine: &Engine, fd: RawFd) {
     let word = engine.table.word(fd);
     if word.is(Flags::EVIDENCE) {
-        return notice(engine, fd, Signs::WOKEN_IN);
+        return notice(engine, fd, Signs::WOKEN_IN, Of::Call);
     }
     let home = engine.table.home_number(fd);
     let Some(entry) = engine.table.get(home) else { return };
-    entry.add_signs(Signs::WOKEN_IN);
+    entry.call_ends(Signs::WOKEN_IN);
     if let Some(instance) = word.holder().as_slot().and_then(|slot| engine.instance_in(slot)) {
         // Its leader is not woken: the level does that.
         instance.notices.push(engine.table, home);
@@ -368,11 +389,23 @@ pub fn written(engine: &Engine, fd: RawFd) {
     }
 }
 
+/// Of what signs are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Of something that happened.
+    Event,
+    /// Of a call whose beginning was told, and that ends with them.
+    Call,
+}
+
 /// What a hook tells of a descriptor that an edge-triggered item watches.
-pub fn notice(engine: &Engine, fd: RawFd, signs: Signs) {
+pub fn notice(engine: &Engine, fd: RawFd, signs: Signs, of: Of) {
     let home = engine.table.home_number(fd);
     let Some(entry) = engine.table.get(home) else { return };
-    entry.add_signs(signs);
+    match of {
+        Of::Event => entry.add_signs(signs),
+        Of::Call => entry.call_ends(signs),
+    }
     let holder = engine.table.word(fd).holder();
     match holder.as_slot().and_then(|slot| engine.instance_in(slot)) {
         Some(instance) => {

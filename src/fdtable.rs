@@ -27,8 +27,6 @@ pub struct Entry {
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
     watcher: AtomicU32,
-    /// Writes of the program that have begun and not returned, where they wake this number's pollers.
-    writers: AtomicU32,
     /// For a number with duplicates: the one of them that evidence is kept with ([`FdTable::home`]).
     home: AtomicU32,
 }
@@ -42,7 +40,6 @@ impl Entry {
             link: AtomicU32::new(0),
             relation: AtomicU32::new(0),
             watcher: AtomicU32::new(0),
-            writers: AtomicU32::new(0),
             home: AtomicU32::new(0),
         }
     }
@@ -75,13 +72,33 @@ impl Entry {
 
     /// Looks at the counters: from now on they move again.
     pub fn look(&self) -> Evidence {
-        Evidence(self.evidence.fetch_and(!Evidence::FRESH, Ordering::SeqCst) & Evidence::COUNTS)
+        Evidence(self.evidence.fetch_and(!Evidence::FRESH, Ordering::SeqCst))
+    }
+
+    /// What a look would see.
+    pub fn peek(&self) -> Evidence {
+        Evidence(self.evidence.load(Ordering::SeqCst))
     }
 
     /// Counts signs, each if somebody has looked since the last of its kind.
     pub fn add_signs(&self, signs: Signs) {
         let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
             Evidence(old).count(signs).map(|new| new.0)
+        });
+    }
+
+    /// A call begins that may wake who polls this number, and give a sign of it.
+    pub fn call_begins(&self) {
+        let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+            Evidence(old).begin().map(|new| new.0)
+        });
+    }
+
+    /// It ends with these signs.
+    pub fn call_ends(&self, signs: Signs) {
+        let _ = self.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+            let ended = Evidence(old).end();
+            Some(ended.count(signs).unwrap_or(ended).0)
         });
     }
 
@@ -108,21 +125,6 @@ impl Entry {
     /// Bytes that the program's reads took so far, modulo 2^32.
     pub fn consumed(&self) -> u32 {
         self.consumed.load(Ordering::SeqCst)
-    }
-
-    /// A write begins that will wake who polls this number.
-    pub fn write_begins(&self) {
-        self.writers.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// It returned, and its sign was given.
-    pub fn write_ends(&self) {
-        self.writers.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Whether such a write is on its way: what it does may be seen before its sign.
-    pub fn is_being_written(&self) -> bool {
-        self.writers.load(Ordering::SeqCst) != 0
     }
 
     /// The watcher that it is, or was last, parked with.
@@ -329,6 +331,8 @@ impl FdTable {
         if heir.is_none() {
             self.part(fd, entry, word);
         }
+        // Calls that are still on their way are none on the number's next file.
+        entry.evidence.fetch_and(!Evidence::CALLS, Ordering::SeqCst);
         (entry.clear(), heir)
     }
 

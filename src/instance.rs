@@ -125,6 +125,8 @@ pub struct Inner {
     pub(crate) looked: bool,
     /// Files that were emptied, filled or woken between a look and its delivery, and the signs of that.
     pub(crate) late: Vec<(Key, Signs)>,
+    /// Items that are [racing](Item::racing).
+    pub(crate) races: Vec<Key>,
     /// Numbers that were noticed, in a vector whose memory is kept.
     pub(crate) noticed: Vec<RawFd>,
     /// It was put into another instance.

@@ -302,12 +302,12 @@ impl Interest {
         self.get(index).is_some_and(|item| item.is_ready)
     }
 
-    /// Puts an item at the end of the ready list, unless it stands there already.
-    pub fn push_ready(&mut self, index: u32) {
+    /// Puts an item at the end of the ready list. False: it stands there already.
+    pub fn push_ready(&mut self, index: u32) -> bool {
         let last = self.last_ready;
-        let Some(item) = self.get_mut(index) else { return };
+        let Some(item) = self.get_mut(index) else { return false };
         if std::mem::replace(&mut item.is_ready, true) {
-            return;
+            return false;
         }
         item.links = Links { before: last.unwrap_or(NONE), after: NONE };
         match last {
@@ -316,6 +316,7 @@ impl Interest {
         }
         self.last_ready = Some(index);
         self.ready += 1;
+        true
     }
 
     /// Puts an item back at the front of the ready list: its report could not be written.
@@ -337,7 +338,16 @@ impl Interest {
     /// Takes the first of the ready list.
     pub fn pop_ready(&mut self) -> Option<u32> {
         let index = self.first_ready?;
-        self.unready(index);
+        let item = self.get_mut(index)?;
+        item.is_ready = false;
+        let after = item.links.after;
+        if after == NONE {
+            (self.first_ready, self.last_ready) = (None, None);
+        } else {
+            self.first_ready = Some(after);
+            self.link(after, |links| links.before = NONE);
+        }
+        self.ready -= 1;
         Some(index)
     }
 

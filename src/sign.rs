@@ -23,29 +23,55 @@ bitflags! {
     }
 }
 
-/// The signs of a file so far, as seven counters of a byte each. Items keep the counts that they last acted on. A counter moves
-/// only after somebody has looked at it (its bit of `FRESH`), so it cannot wrap round to where the only looker left it,
-/// however often the program calls.
+/// The signs of a file so far, as seven counters. Items keep the counts that they last acted on. A counter moves only after
+/// somebody has looked at it (its bit of `FRESH`), so it cannot wrap round to where the only looker left it, however often
+/// the program calls.
+///
+/// In the same word stands how many calls are on their way that may give a sign: such a call ends in the moment in which it
+/// gives it. So who looks knows whether what it sees may still get its sign, or had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Evidence(pub(crate) u64);
 
 impl Evidence {
-    pub(crate) const BITS: u32 = 8;
+    pub(crate) const BITS: u32 = 7;
     const COUNT: u64 = (1 << Self::BITS) - 1;
     const FRESH_SHIFT: u32 = 7 * Self::BITS;
     pub(crate) const COUNTS: u64 = (1 << Self::FRESH_SHIFT) - 1;
     pub(crate) const FRESH: u64 = (Signs::all().bits() as u64) << Self::FRESH_SHIFT;
+    const CALL: u64 = 1 << 56;
+    /// The calls on their way. More than these are not counted.
+    pub(crate) const CALLS: u64 = 0x7f << 56;
     /// The number stands in a stack of noticed numbers.
     pub(crate) const QUEUED: u64 = 1 << 63;
+
+    /// Whether a call is on its way.
+    #[must_use]
+    pub fn is_in_call(self) -> bool {
+        self.0 & Self::CALLS != 0
+    }
+
+    /// With one call more on its way, if it can be counted.
+    #[must_use]
+    pub(crate) fn begin(self) -> Option<Self> {
+        (self.0 & Self::CALLS != Self::CALLS).then_some(Self(self.0 + Self::CALL))
+    }
+
+    /// With one call less. One that was not counted, or on the number's last file, does not count here either.
+    #[must_use]
+    pub(crate) fn end(self) -> Self {
+        if self.is_in_call() { Self(self.0 - Self::CALL) } else { self }
+    }
 
     /// What came since `then`.
     #[must_use]
     pub fn since(self, then: Self) -> Signs {
         let moved = (self.0 ^ then.0) & Self::COUNTS;
-        let mut bits = 0;
-        for (index, byte) in moved.to_le_bytes().into_iter().enumerate() {
-            bits |= u8::from(byte != 0) << index;
+        if moved == 0 {
+            return Signs::empty();
         }
+        let bits = (0..7).fold(0, |bits, index| {
+            bits | u8::from(moved >> (index * Self::BITS) & Self::COUNT != 0) << index
+        });
         let signs = Signs::from_bits_retain(bits);
         // A second error came after the first was taken: whatever it woke is still to be told.
         let shift = Signs::FAILED.bits().trailing_zeros() * Self::BITS;

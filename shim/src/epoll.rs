@@ -97,7 +97,10 @@ fn wait(epfd: c_int, events: *mut epoll_event, max: c_int, mut sleep: Sleep) -> 
         let count = answer(|| {
             let len = size_of::<epoll_event>() * max.max(0) as usize;
             let in_reach = memory::in_reach(events, len);
-            let mut sink = |index: usize, event: Event| write_event(events, index, event);
+            let mut good = 0;
+            let mut sink = |index: usize, event: Event| {
+                write_event(events.wrapping_add(index), event, &mut good)
+            };
             make_engine()?.wait(epfd, max, &mut sleep, in_reach, &mut sink, cancels)
         });
         if count >= 0 || errno::get() != libc::ECANCELED {
@@ -116,10 +119,14 @@ fn read_event(event: *const epoll_event) -> Result<Event, Errno> {
     Ok(Event { events: Events::from_bits_retain(event.events), data: event.u64 })
 }
 
-fn write_event(events: *mut epoll_event, index: usize, event: Event) -> bool {
-    let place = events.wrapping_add(index);
-    if !memory::writable(place, size_of::<epoll_event>()) {
-        return false;
+/// `good` is up to where the memory was found good, in this call.
+fn write_event(place: *mut epoll_event, event: Event, good: &mut usize) -> bool {
+    let end = (place as usize).wrapping_add(size_of::<epoll_event>());
+    if end > *good {
+        if !memory::writable(place, size_of::<epoll_event>()) {
+            return false;
+        }
+        *good = memory::end_of_page(end - 1);
     }
     // SAFETY: writable, as the kernel has just said or said before with the same mappings; of any alignment.
     unsafe { place.write_unaligned(epoll_event { events: event.events.bits(), u64: event.data }) };

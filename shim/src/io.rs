@@ -233,6 +233,12 @@ fn sign(fd: c_int, signs: Signs) {
     }
 }
 
+fn sign_of_call(fd: c_int, signs: Signs) {
+    if let Some(engine) = engine() {
+        engine.sign_of_call(fd, signs);
+    }
+}
+
 /// The file has woken all who wait for it, for whatever there is.
 pub fn woken(fd: c_int) {
     sign_evident(fd, Signs::WOKEN);
@@ -257,8 +263,18 @@ struct Before {
 }
 
 impl Before {
-    /// The read is over, and its signs were given.
-    fn ends(&self) {
+    /// The read is over, with these signs for who polls that number.
+    fn signs(&mut self, fd: c_int, signs: Signs) {
+        if self.seen_by == Some(fd) {
+            self.seen_by = None;
+            sign_of_call(fd, signs);
+        } else {
+            sign(fd, signs);
+        }
+    }
+
+    /// The read is over.
+    fn ends(self) {
         write_ends(self.seen_by);
     }
 }
@@ -278,7 +294,7 @@ fn before_read(fd: c_int, word: Word) -> Before {
     let itself = word.is(Flags::EVIDENCE) && word.kind().wakes_itself();
     before.seen_by = if itself { Some(fd) } else { before.other.map(|(other, _)| other) };
     if let Some(home) = before.seen_by.and_then(|number| TABLE.home(number)) {
-        home.write_begins();
+        home.call_begins();
     }
     before
 }
@@ -329,12 +345,12 @@ pub fn before_close(fd: c_int, word: Word) {
 }
 
 /// What a read has shown. `len` is what was asked for; `result` may be -1, with errno set.
-fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
-    show_read(fd, word, len, result, flags, before);
+fn after_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, mut before: Before) {
+    show_read(fd, word, len, result, flags, &mut before);
     before.ends();
 }
 
-fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: Before) {
+fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, before: &mut Before) {
     if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
         return;
     }
@@ -347,7 +363,7 @@ fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, bef
             kind => gives_room(kind, other, unsent_before),
         }
     {
-        sign(other, Signs::WOKEN_OUT);
+        before.signs(other, Signs::WOKEN_OUT);
     }
     if !word.is(Flags::EVIDENCE) {
         return;
@@ -357,7 +373,7 @@ fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, bef
         // An error other than EAGAIN takes nothing away.
         ..0 => {
             if error == libc::EAGAIN {
-                sign(fd, Signs::DRAINED);
+                before.signs(fd, Signs::DRAINED);
             } else if FROM_AFAR.contains(&error) {
                 sign(fd, Signs::FAILED);
             }
@@ -382,7 +398,7 @@ fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, bef
             let mut signs = Signs::TOOK;
             signs.set(Signs::DRAINED, short || kind.any_read_drains());
             signs.set(Signs::WOKEN_OUT, kind.wakes_itself());
-            sign(fd, signs);
+            before.signs(fd, signs);
         }
     }
 }
@@ -396,13 +412,13 @@ fn write_begins(fd: c_int, word: Word) -> Option<c_int> {
     if !TABLE.word(peer).is(Flags::WATCHED) {
         return None;
     }
-    TABLE.home(peer)?.write_begins();
+    TABLE.home(peer)?.call_begins();
     Some(peer)
 }
 
 fn write_ends(peer: Option<c_int>) {
     if let Some(home) = peer.and_then(|peer| TABLE.home(peer)) {
-        home.write_ends();
+        home.call_ends(Signs::empty());
     }
 }
 
@@ -440,8 +456,9 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
         // A pipe wakes its readers even for a write that finds it full.
         if result > 0 || refused && word.kind() == Kind::Pipe {
             engine.written(peer);
+        } else {
+            write_ends(Some(peer));
         }
-        write_ends(Some(peer));
     }
     if !word.is(Flags::EVIDENCE) {
         return;

@@ -50,6 +50,11 @@ pub fn writable<T>(address: *mut T, len: usize) -> bool {
     good(address as usize, len, Need::Write)
 }
 
+/// One past the page of an address: all of a page is as good as a part of it.
+pub fn end_of_page(address: usize) -> usize {
+    (address | (PAGE - 1)) + 1
+}
+
 /// Writes an array of the program's, by the kernel's hand.
 ///
 /// # Errors

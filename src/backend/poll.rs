@@ -156,7 +156,7 @@ impl PollSet {
             let open = polled.revents & libc::POLLNVAL == 0;
             // Before the state is asked for: what comes in between is in the report, and counted as growth later. The
             // other way round it would be neither.
-            let racing = self.table.home(watch.fd).is_some_and(|home| home.is_being_written());
+            let racing = self.table.home(watch.fd).is_some_and(|home| home.peek().is_in_call());
             let ask = open && (watch.backlog || racing);
             let backlog = if ask { backlog(self.table, watch.fd, watch.kind) } else { None };
             if open && watch.whole != watch.mask {
@@ -203,7 +203,7 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
             let levels = open.then(|| Events::from_poll(polled.revents));
             let backlog =
                 if open && watch.backlog { backlog(table, watch.fd, watch.kind) } else { None };
-            let racing = table.home(watch.fd).is_some_and(|home| home.is_being_written());
+            let racing = table.home(watch.fd).is_some_and(|home| home.peek().is_in_call());
             hits.push(Hit { key: *key, levels, backlog, racing });
         }
     }
