@@ -207,12 +207,16 @@ impl Inner {
         }
         // More was taken than any look has seen: it came and went, and its wake-up stays. Not where the look was during the
         // read itself, and found nothing any more.
-        let consumed = table.home(item.via).map_or(0, Entry::consumed);
-        if signs.contains(Signs::TOOK)
-            && !racing
-            && (input_armed || item.backlog.is_some_and(|then| then.is_exceeded(consumed)))
-        {
-            signs |= Signs::WOKEN_IN;
+        if signs.contains(Signs::TOOK) && !racing {
+            let consumed = table.home(item.via).map_or(0, Entry::consumed);
+            let more = match item.backlog {
+                // The look that saw it empty may have seen it so by this very read: it is armed, and nothing came.
+                Some(then @ Backlog::Queue { .. }) if item.kind != Kind::Eventfd => {
+                    then.is_exceeded(consumed)
+                }
+                _ => input_armed,
+            };
+            signs.set(Signs::WOKEN_IN, more || signs.contains(Signs::WOKEN_IN));
         }
         // A read stops before an urgent byte, so a short one has not emptied the connection.
         if matches!(item.backlog, Some(Backlog::Arrivals(_))) {
