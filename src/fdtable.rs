@@ -497,6 +497,37 @@ mod tests {
     }
 
     #[test]
+    fn a_call_ends_with_its_sign() {
+        let entry = entry();
+        let start = entry.look();
+        entry.call_begins();
+        entry.call_begins();
+        assert!(entry.peek().is_in_call());
+        entry.call_ends(Signs::WOKEN_OUT);
+        let seen = entry.look();
+        assert_eq!(seen.since(start), Signs::WOKEN_OUT);
+        assert!(seen.is_in_call(), "the other one goes on");
+        entry.enqueue();
+        entry.call_ends(Signs::empty());
+        assert!(!entry.peek().is_in_call());
+        assert!(entry.peek().since(seen).is_empty(), "and had nothing to tell");
+        entry.call_ends(Signs::empty());
+        assert!(!entry.peek().is_in_call() && entry.is_queued(), "one that was never counted");
+    }
+
+    #[test]
+    fn calls_beyond_counting_disturb_nothing() {
+        let entry = entry();
+        entry.add_signs(Signs::all());
+        let start = entry.look();
+        (0..1000).for_each(|_| entry.call_begins());
+        assert!(entry.peek().is_in_call() && !entry.is_queued());
+        (0..1000).for_each(|_| entry.call_ends(Signs::empty()));
+        assert!(!entry.peek().is_in_call() && !entry.is_queued());
+        assert!(entry.peek().since(start).is_empty());
+    }
+
+    #[test]
     fn flags_change_only_on_the_same_file() {
         let entry = entry();
         entry.update(|word| Some(word.with_file(FileId(7))));
