@@ -211,7 +211,9 @@ impl Inner {
             let consumed = table.home(item.via).map_or(0, Entry::consumed);
             let more = match item.backlog {
                 // The look that saw it empty may have seen it so by this very read: it is armed, and nothing came.
-                Some(then @ Backlog::Queue { .. }) if item.kind != Kind::Eventfd => {
+                Some(then @ Backlog::Queue { .. })
+                    if item.kind != Kind::Eventfd && !(input_armed && item.is_ready) =>
+                {
                     then.is_exceeded(consumed)
                 }
                 _ => input_armed,
@@ -293,6 +295,10 @@ impl Inner {
             None => return false,
             // The hooks see each write to it.
             Some(Doubt::Unread) if private && item.kind.wakes_itself() => return false,
+            // What is missing in the file is not counted yet.
+            Some(Doubt::Unread) if table.home(item.via).is_some_and(|home| !home.await_reads()) => {
+                true
+            }
             Some(Doubt::Unread) => {
                 let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
                 let is_low = || {

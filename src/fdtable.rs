@@ -15,6 +15,9 @@ pub use crate::word::{FileId, Flags, Holder, Word};
 /// Numbers from here on are not served: the kernel's own default limit (fs.nr_open).
 pub const CAPACITY: usize = 1 << 20;
 
+/// How often to see whether a read is over: some 5 us.
+const READ_SPINS: u32 = 256;
+
 /// All that is kept for one number.
 pub struct Entry {
     word: AtomicU64,
@@ -27,6 +30,8 @@ pub struct Entry {
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
     watcher: AtomicU32,
+    /// Reads of the program that have begun, and whose bytes may not be counted yet.
+    readers: AtomicU32,
     /// For a number with duplicates: the one of them that evidence is kept with ([`FdTable::home`]).
     home: AtomicU32,
 }
@@ -40,6 +45,7 @@ impl Entry {
             link: AtomicU32::new(0),
             relation: AtomicU32::new(0),
             watcher: AtomicU32::new(0),
+            readers: AtomicU32::new(0),
             home: AtomicU32::new(0),
         }
     }
@@ -120,6 +126,27 @@ impl Entry {
     /// Counts bytes that a read of the program took.
     pub fn consume(&self, bytes: u32) {
         self.consumed.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// A read begins that will be counted.
+    pub fn read_begins(&self) {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It was counted, and its signs were given.
+    pub fn read_ends(&self) {
+        // Where it began on the number's last file, there is nothing to end.
+        let less = |readers: u32| readers.checked_sub(1);
+        let _ = self.readers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+
+    /// While a read is on its way its bytes may be gone from the file and not counted: waits a moment for its end. False:
+    /// there still is one, which may sleep, or may have lost its processor.
+    pub fn await_reads(&self) -> bool {
+        (0..READ_SPINS).any(|_| {
+            std::hint::spin_loop();
+            self.readers.load(Ordering::SeqCst) == 0
+        })
     }
 
     /// Bytes that the program's reads took so far, modulo 2^32.
@@ -333,6 +360,7 @@ impl FdTable {
         }
         // Calls that are still on their way are none on the number's next file.
         entry.evidence.fetch_and(!Evidence::CALLS, Ordering::SeqCst);
+        entry.readers.store(0, Ordering::SeqCst);
         (entry.clear(), heir)
     }
 

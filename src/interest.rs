@@ -70,7 +70,7 @@ pub struct Item {
     serial: u32,
     next_same: u32,
     /// Whether it stands in the ready list, and between which.
-    is_ready: bool,
+    pub is_ready: bool,
     links: Links,
 }
 

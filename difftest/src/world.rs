@@ -454,9 +454,9 @@ impl World {
 
     /// A socket is about to be connected to a listener.
     fn join(&mut self, label: u8, listener: u8) {
-        let found =
-            self.file(label).zip(self.file(listener)).map(|(one, door)| (one.id, door.group));
-        let Some((id, group)) = found else { return };
+        let found = self.file(label).zip(self.file(listener));
+        let Some((id, door)) = found.map(|(one, door)| (one.id, door.clone())) else { return };
+        let group = self.group_by(&door);
         for file in self.files.iter_mut().flatten().filter(|file| file.id == id) {
             file.group = group;
         }

@@ -7,7 +7,7 @@ use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t,
     timespec,
 };
-use uepoll::fdtable::{Flags, Signs, Word};
+use uepoll::fdtable::{Entry, Flags, Signs, Word};
 use uepoll::files::{self, Kind};
 
 use crate::hook::{hooks, real};
@@ -260,6 +260,8 @@ struct Before {
     other: Option<(c_int, u32)>,
     /// Whose pollers may see what the read does before its sign.
     seen_by: Option<c_int>,
+    /// Where the bytes are counted.
+    counted: Option<&'static Entry>,
 }
 
 impl Before {
@@ -276,13 +278,22 @@ impl Before {
     /// The read is over.
     fn ends(self) {
         write_ends(self.seen_by);
+        if let Some(home) = self.counted {
+            home.read_ends();
+        }
     }
 }
 
 fn before_read(fd: c_int, word: Word) -> Before {
     let mut before = Before::default();
-    if word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Datagram | Kind::UnixPackets) {
-        before.queued = files::queued(fd, word.kind(), TABLE.peer_of(fd));
+    if word.is(Flags::EVIDENCE) {
+        if matches!(word.kind(), Kind::Datagram | Kind::UnixPackets) {
+            before.queued = files::queued(fd, word.kind(), TABLE.peer_of(fd));
+        }
+        before.counted = TABLE.home(fd);
+        if let Some(home) = before.counted {
+            home.read_begins();
+        }
     }
     if word.is(Flags::PEERED)
         && !word.kind().wakes_itself()

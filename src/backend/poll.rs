@@ -215,7 +215,12 @@ pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
         // Reading it sets it to 0.
         Kind::Eventfd => 0,
         Kind::Signalfd => return Some(Backlog::Pending(sys::pending_signals())),
-        _ => table.home(fd)?.consumed(),
+        _ => {
+            let home = table.home(fd)?;
+            // If one has lost its processor just here, what it took will look like what came.
+            home.await_reads();
+            home.consumed()
+        }
     };
     Some(Backlog::Queue { queued: files::queued(fd, kind, table.peer_of(fd))?, consumed })
 }
