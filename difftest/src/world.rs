@@ -456,6 +456,10 @@ impl World {
     fn join(&mut self, label: u8, listener: u8) {
         let found = self.file(label).zip(self.file(listener));
         let Some((id, door)) = found.map(|(one, door)| (one.id, door.clone())) else { return };
+        // Nothing comes of any other.
+        if !matches!(door.kind, Kind::TcpListener | Kind::UnixListener) {
+            return;
+        }
         let group = self.group_by(&door);
         for file in self.files.iter_mut().flatten().filter(|file| file.id == id) {
             file.group = group;
