@@ -14,6 +14,7 @@ use crate::backend::{Hit, Key, Set, Watch};
 use crate::edge::Trigger;
 use crate::engine::Engine;
 use crate::events::{Event, Events};
+use crate::faults::make_room;
 use crate::fdtable::{FdTable, FileId, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::habit::Habit;
@@ -199,7 +200,7 @@ impl Inner {
         engine.check_memory()?;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
-        self.changes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        make_room(|| self.changes.try_reserve(1))?;
         if let Some(set) = &mut self.set {
             set.reserve(key)?;
         }

@@ -8,6 +8,7 @@ use syscalls::Errno;
 use super::{Hit, Key, Set, Sleep, Watch};
 use crate::edge::Backlog;
 use crate::events::Events;
+use crate::faults::make_room;
 use crate::fdtable::FdTable;
 use crate::files::{self, Kind};
 use crate::patience;
@@ -248,15 +249,14 @@ pub fn ended(fd: RawFd) -> Option<Backlog> {
 impl Set for PollSet {
     fn reserve(&mut self, key: Key) -> Result<()> {
         let missing = (key.index as usize + 1).saturating_sub(self.positions.len());
-        let enough = self.fds.try_reserve(2).is_ok()
-            && self.watched.try_reserve(1).is_ok()
-            && self.positions.try_reserve(missing).is_ok()
-            && self.hits.try_reserve(self.watched.len() + 1).is_ok()
-            && self.asked.try_reserve(self.watched.len() + 1).is_ok()
-            && self.again.try_reserve(self.watched.len() + 1).is_ok();
-        if !enough {
-            return Err(Errno::ENOMEM);
-        }
+        make_room(|| {
+            self.fds.try_reserve(2)?;
+            self.watched.try_reserve(1)?;
+            self.positions.try_reserve(missing)?;
+            self.hits.try_reserve(self.watched.len() + 1)?;
+            self.asked.try_reserve(self.watched.len() + 1)?;
+            self.again.try_reserve(self.watched.len() + 1)
+        })?;
         if missing > 0 {
             self.positions.resize(key.index as usize + 1, NOWHERE);
         }
