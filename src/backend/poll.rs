@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use libc::{pollfd, timespec};
+use libc::pollfd;
 use syscalls::Errno;
 
 use super::{Hit, Key, Set, Sleep, Watch};
@@ -120,8 +120,7 @@ impl PollSet {
                 true
             })
         });
-        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
-        let found = sys::ppoll(again, Some(&mut zero), None)?;
+        let found = sys::look(again)?;
         for (key, polled) in fresh.iter().zip(again) {
             fds[positions[key.index as usize] as usize].revents = polled.revents;
         }
@@ -174,9 +173,8 @@ impl PollSet {
         if self.again.is_empty() {
             return;
         }
-        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
         // Only memory can be short here; the bits of the first poll are true all the same.
-        if sys::ppoll(&mut self.again, Some(&mut zero), None).is_err() {
+        if sys::look(&mut self.again).is_err() {
             return;
         }
         for (&hit, polled) in self.asked.iter().zip(&self.again) {
@@ -194,8 +192,7 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
         revents: 0,
     };
     let mut fds: Vec<pollfd> = watches.iter().map(asked).collect();
-    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
-    if sys::ppoll(&mut fds, Some(&mut zero), None).is_err() {
+    if sys::look(&mut fds).is_err() {
         return;
     }
     for (polled, (key, watch)) in fds.iter().zip(watches) {
@@ -314,9 +311,8 @@ impl Set for PollSet {
         self.fresh.clear();
         let mut found = 0;
         if self.looks_first() && !sleep.is_over() {
-            let mut zero = Sleep::NONE;
             self.clock = self.clock.wrapping_add(1);
-            found = sys::ppoll(&mut self.fds, zero.timeout.as_mut(), None)?;
+            found = sys::look(&mut self.fds)?;
             self.eagerness = match found {
                 0 => self.eagerness.saturating_sub(1),
                 _ => (self.eagerness + 2).min(EAGER),
@@ -326,7 +322,7 @@ impl Set for PollSet {
         if found == 0 {
             if sleep.is_over() {
                 self.clock = self.clock.wrapping_add(1);
-                found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?;
+                found = sys::look(&mut self.fds)?;
             } else if sleeper.fall_asleep() {
                 self.clock = self.clock.wrapping_add(SLEEP);
                 let slept = self.sleep(sleeper, sleep);

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod lock;
+mod parts;
 pub mod quiet;
 
 use std::ffi::CStr;
@@ -24,16 +25,31 @@ pub type Result<T> = std::result::Result<T, Errno>;
 pub const SIGSET_BYTES: usize = 8;
 
 /// ppoll(2) for a caller that means to sleep: signal handlers may run from here on. One that was held off before runs
-/// now, and ends the sleep.
+/// now, and ends the sleep. Of any number of descriptors, of which the caller's wake-up descriptor is the last.
 ///
 /// # Errors
-/// As [`ppoll`].
+/// EINTR when a signal handler ran, ENOMEM; EINVAL when RLIMIT_NOFILE is 0.
 pub fn sleep(
     fds: &mut [pollfd],
-    timeout: Option<&mut timespec>,
+    mut timeout: Option<&mut timespec>,
     mask: Option<&u64>,
 ) -> Result<usize> {
-    quiet::asleep(|| ppoll(fds, timeout, mask)).unwrap_or(Err(Errno::EINTR))
+    match quiet::asleep(|| ppoll(fds, timeout.as_deref_mut(), mask)) {
+        Some(Err(Errno::EINVAL)) => parts::sleep(fds, timeout, mask),
+        slept => slept.unwrap_or(Err(Errno::EINTR)),
+    }
+}
+
+/// ppoll(2) without sleeping, of any number of descriptors.
+///
+/// # Errors
+/// ENOMEM; EINVAL when RLIMIT_NOFILE is 0.
+pub fn look(fds: &mut [pollfd]) -> Result<usize> {
+    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+    match ppoll(fds, Some(&mut zero), None) {
+        Err(Errno::EINVAL) => parts::look(fds),
+        found => found,
+    }
 }
 
 /// ppoll(2). `timeout` is updated to what is left of it, as the raw system call does; `None` sleeps for ever.
