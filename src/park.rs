@@ -100,7 +100,7 @@ impl Shards {
 
     /// Whether the watcher that an item was last parked with has not read yet that it was dropped. Who closes a descriptor
     /// ejects one watcher only, so until then it cannot be parked with another one.
-    fn may_still_hold(&self, watcher: Option<SleeperId>, key: Key) -> bool {
+    pub(crate) fn may_still_hold(&self, watcher: Option<SleeperId>, key: Key) -> bool {
         let Some(shard) = watcher.and_then(|watcher| self.of(watcher)) else { return false };
         let unread = shard
             .mail
