@@ -84,6 +84,8 @@ static void delete(int epfd, int fd)
 
 /* Waits must not fail; where the kernel has no memory for poll(2) they may say so, and nothing is lost. */
 #define NO_POLL (scarce == POLL && errno == ENOMEM)
+/* poll(2) and select(2) always may. */
+#define POLL_FAILS ((scarce == POLL || scarce == MEMORY) && errno == ENOMEM)
 
 static int collect(int epfd, struct epoll_event *events, int max, int timeout_ms)
 {
@@ -98,7 +100,7 @@ static int ready(int fd, short events, int timeout_ms)
     struct pollfd polled = {.fd = fd, .events = events};
     int count = poll(&polled, 1, timeout_ms);
 
-    REPEAT(count, poll(&polled, 1, timeout_ms), NO_POLL);
+    REPEAT(count, poll(&polled, 1, timeout_ms), POLL_FAILS);
     return count ? polled.revents : 0;
 }
 
@@ -336,7 +338,7 @@ static void nesting(void)
     FD_SET(inner, &set);
     int count = select(inner + 1, &set, NULL, NULL, &at_once);
     FD_SET(inner, &set);
-    REPEAT(count, select(inner + 1, &set, NULL, NULL, &at_once), NO_POLL);
+    REPEAT(count, select(inner + 1, &set, NULL, NULL, &at_once), POLL_FAILS);
     child_check(count == 1 && FD_ISSET(inner, &set));
 
     delete(outer, bell);
@@ -427,7 +429,7 @@ static void threads(void)
     child_check(waiter_got(&waiters[0], epfd, EPOLLIN));
     polled = (struct pollfd){.fd = outer, .events = POLLIN};
     int count = poll(&polled, 1, SOON_MS);
-    REPEAT(count, poll(&polled, 1, SOON_MS), NO_POLL);
+    REPEAT(count, poll(&polled, 1, SOON_MS), POLL_FAILS);
     child_check(polled.revents == POLLIN);
     close_and_see(pair[0], pair[1]);
     close_all(bells, SLEEPERS);
