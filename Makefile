@@ -29,13 +29,14 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
 	@echo 'make run          the demo: an edge-triggered echo server and its client, without the epoll of the kernel'
 	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
 	@echo 'make test         all tests (installs what they need, where that is possible)'
+	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
 	@echo 'make apps         real programs: installs them all, and runs their tests (a quarter of an hour)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
@@ -57,7 +58,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests symbols budget difftest apps-short strace-demo
+test: test-deps rust-tests c-tests faults symbols budget difftest apps-short strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -69,6 +70,15 @@ rust-tests: build
 c-tests: build
 	@$(call need,prove,apt-get install perl)
 	c-tests/run.sh both
+
+# Another library, with the feature `faults`, in a place of its own: what is built in $(RELEASE), tested and installed never
+# has it, which `make symbols` sees to.
+faults:
+	@$(call need,cargo,$(RUST))
+	@$(call need,cc,$(C))
+	cargo build --quiet --profile faults -p uepoll-shim --features uepoll-shim/faults
+	@$(MAKE) --silent -C c-tests BUILD=../target/c-tests ../target/c-tests/a4_scarcity
+	LD_PRELOAD=target/faults/libuepoll.so target/c-tests/a4_scarcity
 
 symbols: build
 	scripts/check-symbols.sh
@@ -123,6 +133,7 @@ lint:
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'make: clippy is missing: rustup component add clippy' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p uepoll-shim --features uepoll-shim/faults -- -D warnings
 	@# One after the other: three of them are called uepoll, and cargo puts their pages in the same place. Private items are
 	@# documented, so links to them hold.
 	@set -e; for package in $$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"[^"]*","version"' | cut -d '"' -f 4); do \

@@ -49,6 +49,9 @@ for name in "${NAMES[@]}"; do
     if grep -qx -- "$name" <<<"$defined"; then ok; else not_ok "$library defines $name"; fi
 done
 
+# What refuses memory and descriptors on demand (`make faults`) is in a library of its own.
+if grep -q -- faults <<<"$defined"; then not_ok "$library was built without the feature faults"; else ok; fi
+
 # Names that nobody listed are no failure, but replace functions of the program's all the same.
 others=$(grep -vxF "$(printf '%s\n' "${NAMES[@]}")" <<<"$defined" || true)
 if [ -n "$others" ]; then echo "# defined too, and not in the list of this script: ${others//$'\n'/ }"; fi

@@ -11,6 +11,7 @@ use crate::backend::poll::PollSet;
 use crate::backend::{Set, Sleep};
 use crate::deliver::Sink;
 use crate::evidence::{self, Of};
+use crate::faults::make_room;
 use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
@@ -97,7 +98,7 @@ impl Engine {
         is_exhausted: fn() -> bool,
     ) -> Result<Self> {
         let mut instances = Vec::new();
-        instances.try_reserve_exact(MAX_INSTANCES).map_err(|_| Errno::ENOMEM)?;
+        make_room(|| instances.try_reserve_exact(MAX_INSTANCES))?;
         instances.resize_with(MAX_INSTANCES, OnceBox::new);
         sys::learn_of_threads();
         Ok(Self {
@@ -126,8 +127,8 @@ impl Engine {
         self.check_memory()?;
         let mut registry = self.registry.lock();
         self.reap(&mut registry);
-        registry.live.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        registry.free.try_reserve(MAX_INSTANCES).map_err(|_| Errno::ENOMEM)?;
+        make_room(|| registry.live.try_reserve(1))?;
+        make_room(|| registry.free.try_reserve(MAX_INSTANCES))?;
         let slot = match registry.free.last() {
             Some(&slot) => slot,
             None if usize::from(registry.next) < MAX_INSTANCES => registry.next,
@@ -158,7 +159,7 @@ impl Engine {
         let place = &self.instances[usize::from(slot)];
         if place.get().is_none() {
             let mut room: Vec<Instance> = Vec::new();
-            room.try_reserve_exact(1).map_err(|_| Errno::ENOMEM)?;
+            make_room(|| room.try_reserve_exact(1))?;
             drop(room);
             let _ = place.set(Box::new(Instance::new(slot)));
         }

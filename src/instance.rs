@@ -14,6 +14,7 @@ use crate::backend::{Hit, Key, Set, Watch};
 use crate::edge::Trigger;
 use crate::engine::Engine;
 use crate::events::{Event, Events};
+use crate::faults::make_room;
 use crate::fdtable::{FdTable, FileId, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::habit::Habit;
@@ -201,7 +202,7 @@ impl Inner {
         engine.check_memory()?;
         let entry = table.get(fd).ok_or(Errno::ENOMEM)?;
         let key = self.interest.reserve(fd)?;
-        self.changes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        make_room(|| self.changes.try_reserve(1))?;
         if let Some(set) = &mut self.set {
             set.reserve(key)?;
         }
@@ -335,11 +336,11 @@ impl Inner {
             });
         }
         match item.place {
-            Place::Out => let_go(table, item.via, item.file),
+            Place::Out => self.let_go(table, key, item.via, item.file),
             Place::Hot => match &mut self.set {
                 Some(set) => {
                     set.disarm(key);
-                    let_go(table, item.via, item.file);
+                    self.let_go(table, key, item.via, item.file);
                 }
                 None => self.gone.push((key, item.via, item.file)),
             },
@@ -378,7 +379,8 @@ impl Inner {
             None if item.place == Place::Hot => {
                 set.disarm(key);
                 item.place = Place::Out;
-                let_go(table, item.via, item.file);
+                let (via, file) = (item.via, item.file);
+                self.let_go(table, key, via, file);
             }
             None => {}
         }
@@ -435,7 +437,7 @@ impl Inner {
             if let Some(set) = &mut self.set {
                 set.disarm(key);
             }
-            let_go(engine.table, fd, file);
+            self.let_go(engine.table, key, fd, file);
         }
         let mut changes = std::mem::take(&mut self.changes);
         for key in changes.drain(..) {
@@ -453,8 +455,8 @@ impl Inner {
         }
         self.shards.retire_all(engine);
         instance.notices.take(engine.table).for_each(drop);
-        for (_, fd, file) in std::mem::take(&mut self.gone) {
-            let_go(engine.table, fd, file);
+        for (key, fd, file) in std::mem::take(&mut self.gone) {
+            self.let_go(engine.table, key, fd, file);
         }
         instance.is_nested.store(false, Ordering::SeqCst);
         instance.busy_poll.store(0, Ordering::SeqCst);
@@ -463,6 +465,22 @@ impl Inner {
             engine.sleepers.release(sleeper);
         }
         *self = Self { look: self.look, whole_look: self.look, ..Self::default() };
+    }
+
+    /// The set no longer has the file: its closer need not look for a sleeper, unless a watcher that the item was fetched from
+    /// has not read so yet, and may be in a poll over it.
+    fn let_go(&self, table: &FdTable, key: Key, fd: RawFd, file: FileId) {
+        let Some(entry) = table.get(fd) else { return };
+        if self.shards.may_still_hold(entry.watcher(), key) {
+            return;
+        }
+        entry.update(|word| {
+            let sole = word.file() == file && word.holder() != Holder::SEVERAL;
+            sole.then(|| {
+                let holder = if word.is(Flags::WATCHED) { word.holder() } else { Holder::NONE };
+                word.without(Flags::HELD).with_holder(holder)
+            })
+        });
     }
 
     /// In a child of fork: the set may be on the stack of a thread that is not here, and so may be the watchers.
@@ -480,18 +498,5 @@ impl Inner {
                 item.place = Place::Out;
             }
         }
-    }
-}
-
-/// The set no longer has the file: its closer need not look for a sleeper.
-pub(crate) fn let_go(table: &FdTable, fd: RawFd, file: FileId) {
-    if let Some(entry) = table.get(fd) {
-        entry.update(|word| {
-            let sole = word.file() == file && word.holder() != Holder::SEVERAL;
-            sole.then(|| {
-                let holder = if word.is(Flags::WATCHED) { word.holder() } else { Holder::NONE };
-                word.without(Flags::HELD).with_holder(holder)
-            })
-        });
     }
 }

@@ -7,6 +7,7 @@ use syscalls::Errno;
 use crate::backend::{Key, Watch};
 use crate::edge::{Backlog, Trigger};
 use crate::events::{Events, Reports};
+use crate::faults::make_room;
 use crate::fdtable::{Evidence, FdTable, FileId, Flags, Signs, Word};
 use crate::files::Kind;
 use crate::habit::Habit;
@@ -249,7 +250,7 @@ impl Interest {
     /// ENOMEM.
     pub fn reserve(&mut self, fd: RawFd) -> Result<Key> {
         let numbers = (fd as usize + 1).saturating_sub(self.by_fd.len());
-        self.by_fd.try_reserve(numbers).map_err(|_| Errno::ENOMEM)?;
+        make_room(|| self.by_fd.try_reserve(numbers))?;
         self.places.reserve().ok_or(Errno::ENOMEM)
     }
 

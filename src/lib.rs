@@ -25,6 +25,7 @@
 //! | [`fdtable`], [`word`], [`sign`], [`notice`] | what the hooks say, without locks |
 //! | [`files`] | kinds of files |
 //! | [`hidden`] | the library's own descriptors |
+//! | [`faults`] | refusals on demand, in tests |
 //! | [`sys`] | system calls, the lock: all unsafe code |
 //!
 //! # Lock order
@@ -50,6 +51,7 @@ pub mod edge;
 pub mod engine;
 pub mod events;
 mod evidence;
+pub mod faults;
 pub mod fdtable;
 pub mod files;
 pub mod habit;

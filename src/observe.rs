@@ -12,6 +12,7 @@ use crate::backend::{Hit, Key, Sleep, Watch, poll};
 use crate::deliver::{Delivered, Sink};
 use crate::engine::Engine;
 use crate::events::Events;
+use crate::faults::make_room;
 use crate::fdtable::Flags;
 use crate::instance::Instance;
 use crate::nest::MAX_NESTS;
@@ -80,6 +81,7 @@ impl Engine {
                     return last_word.map_or(Ok(0), Err);
                 }
                 let mut view = View::default();
+                make_room(|| view.fds.try_reserve(fds.len() + 1))?;
                 for polled in fds.iter() {
                     match self.instance(polled.fd) {
                         Some(held) if polled.events & READABLE.to_poll() != 0 => {
@@ -100,7 +102,7 @@ impl Engine {
 
     /// poll(2) without sleeping.
     fn look_at(&'static self, sleeper: &Sleeper, fds: &mut [pollfd]) -> Result<usize> {
-        let mut plain: Vec<pollfd> = fds.to_vec();
+        let mut plain = copied(fds)?;
         for polled in &mut plain {
             let word = self.table.word(polled.fd);
             if word.is(Flags::EPOLL) {
@@ -209,6 +211,17 @@ impl Engine {
         self.sleepers.release(id);
         result
     }
+}
+
+/// A copy of an array of the program's, which may be larger than the heap's reserve.
+///
+/// # Errors
+/// ENOMEM.
+pub fn copied(fds: &[pollfd]) -> Result<Vec<pollfd>> {
+    let mut copy = Vec::new();
+    make_room(|| copy.try_reserve_exact(fds.len()))?;
+    copy.extend_from_slice(fds);
+    Ok(copy)
 }
 
 impl View {

@@ -18,6 +18,7 @@ use syscalls::Errno;
 use crate::backend::Key;
 use crate::engine::Engine;
 use crate::events::Events;
+use crate::faults::{self, Resource};
 use crate::fdtable::{Entry, FdTable, FileId, Holder};
 use crate::instance::{Inner, Instance};
 use crate::interest::Place;
@@ -99,7 +100,7 @@ impl Shards {
 
     /// Whether the watcher that an item was last parked with has not read yet that it was dropped. Who closes a descriptor
     /// ejects one watcher only, so until then it cannot be parked with another one.
-    fn may_still_hold(&self, watcher: Option<SleeperId>, key: Key) -> bool {
+    pub(crate) fn may_still_hold(&self, watcher: Option<SleeperId>, key: Key) -> bool {
         let Some(shard) = watcher.and_then(|watcher| self.of(watcher)) else { return false };
         let unread = shard
             .mail
@@ -278,6 +279,7 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
     // No signal handler of the program may run on the thread: it starts with all signals blocked.
     let mask = sys::block_signals();
     let started = wakeable
+        && !faults::refuses(Resource::Thread)
         && std::thread::Builder::new()
             .name("uepoll".into())
             .stack_size(STACK)

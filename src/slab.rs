@@ -4,6 +4,7 @@
 //! as much memory again.
 
 use crate::backend::Key;
+use crate::faults::make_room;
 use crate::interest::Item;
 
 /// Places of a chunk.
@@ -66,9 +67,9 @@ impl Slab {
     /// Makes room for one more item, and says which key it will have. `None`: there is no memory.
     pub fn reserve(&mut self) -> Option<Key> {
         if self.free == NONE && self.len as usize == self.chunks.len() * CHUNK {
-            self.chunks.try_reserve(1).ok()?;
+            make_room(|| self.chunks.try_reserve(1)).ok()?;
             let mut chunk = Vec::new();
-            chunk.try_reserve_exact(CHUNK).ok()?;
+            make_room(|| chunk.try_reserve_exact(CHUNK)).ok()?;
             chunk.resize_with(CHUNK, || Place::Free { serial: 0, next: NONE });
             self.chunks.push(chunk.into_boxed_slice().try_into().ok()?);
         }

@@ -9,6 +9,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dlmalloc::Dlmalloc;
+#[cfg(feature = "faults")]
+use uepoll::faults;
 use uepoll::sys;
 use uepoll::sys::lock::Mutex;
 
@@ -43,6 +45,16 @@ pub fn is_exhausted() -> bool {
     }
 }
 
+/// Whether an allocation is to fail for a test. One that must not is granted, and memory has run out all the same.
+fn is_refused() -> bool {
+    #[cfg(feature = "faults")]
+    if faults::refuses(faults::Resource::Memory) {
+        RESERVED.touched.store(true, Ordering::Relaxed);
+        return faults::is_asking();
+    }
+    false
+}
+
 /// Before fork: nobody is in the middle of an allocation. As [`release_after_fork`], for the fork handlers only.
 pub fn hold_before_fork() {
     sys::lock::hold_before_fork(&HEAP.0);
@@ -58,6 +70,9 @@ struct Heap(Mutex<Dlmalloc<Pages>>);
 // SAFETY: each call goes to dlmalloc with the layout that it came with, under the lock.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_refused() {
+            return ptr::null_mut();
+        }
         // SAFETY: the caller's promise.
         unsafe { self.0.lock().malloc(layout.size(), layout.align()) }
     }
@@ -68,11 +83,17 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_refused() {
+            return ptr::null_mut();
+        }
         // SAFETY: the caller's promise.
         unsafe { self.0.lock().calloc(layout.size(), layout.align()) }
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if size > layout.size() && is_refused() {
+            return ptr::null_mut();
+        }
         // SAFETY: the caller's promise.
         unsafe { self.0.lock().realloc(old, layout.size(), layout.align(), size) }
     }

@@ -11,6 +11,8 @@ mod cancel;
 mod descriptors;
 mod epoll;
 mod errno;
+#[cfg(feature = "faults")]
+mod faults;
 mod file;
 mod heap;
 mod hook;

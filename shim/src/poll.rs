@@ -4,6 +4,7 @@ use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
 use uepoll::Errno;
 use uepoll::backend::Sleep;
 use uepoll::fdtable::Flags;
+use uepoll::observe::copied;
 
 use crate::epoll::{milliseconds, read_mask, read_timeout};
 use crate::errno::{self, answer, fail};
@@ -86,7 +87,7 @@ pub fn observe(fds: *mut pollfd, count: nfds_t, mut sleep: Sleep) -> c_int {
         let found = answer(|| {
             let engine = engine().ok_or(Errno::EINVAL)?;
             // SAFETY: readable.
-            let mut copy = unsafe { std::slice::from_raw_parts(fds, count as usize) }.to_vec();
+            let mut copy = copied(unsafe { std::slice::from_raw_parts(fds, count as usize) })?;
             let found = engine.poll(&mut copy, &mut sleep, cancels)?;
             memory::copy_out(fds, &copy).map(|()| found)
         });

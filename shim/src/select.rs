@@ -2,6 +2,7 @@
 
 use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use uepoll::backend::Sleep;
+use uepoll::faults::make_room;
 use uepoll::fdtable::Flags;
 use uepoll::{Engine, Errno};
 
@@ -139,8 +140,9 @@ fn poll_sets(
     sleep: &mut Sleep,
     cancels: u32,
 ) -> Result<c_int, Errno> {
-    let mut fds: Vec<libc::pollfd> =
-        asked(count, sets).map(|(fd, events)| libc::pollfd { fd, events, revents: 0 }).collect();
+    let mut fds: Vec<libc::pollfd> = Vec::new();
+    make_room(|| fds.try_reserve_exact(asked(count, sets).count()))?;
+    fds.extend(asked(count, sets).map(|(fd, events)| libc::pollfd { fd, events, revents: 0 }));
     engine.poll(&mut fds, sleep, cancels)?;
     // select(2) names no descriptor, so one that is not open fails the call.
     if fds.iter().any(|polled| polled.revents & libc::POLLNVAL != 0) {

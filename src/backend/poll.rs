@@ -2,12 +2,13 @@
 
 use std::os::fd::RawFd;
 
-use libc::{pollfd, timespec};
+use libc::pollfd;
 use syscalls::Errno;
 
 use super::{Hit, Key, Set, Sleep, Watch};
 use crate::edge::Backlog;
 use crate::events::Events;
+use crate::faults::make_room;
 use crate::fdtable::FdTable;
 use crate::files::{self, Kind};
 use crate::patience;
@@ -119,8 +120,7 @@ impl PollSet {
                 true
             })
         });
-        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
-        let found = sys::ppoll(again, Some(&mut zero), None)?;
+        let found = sys::look(again)?;
         for (key, polled) in fresh.iter().zip(again) {
             fds[positions[key.index as usize] as usize].revents = polled.revents;
         }
@@ -173,9 +173,8 @@ impl PollSet {
         if self.again.is_empty() {
             return;
         }
-        let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
         // Only memory can be short here; the bits of the first poll are true all the same.
-        if sys::ppoll(&mut self.again, Some(&mut zero), None).is_err() {
+        if sys::look(&mut self.again).is_err() {
             return;
         }
         for (&hit, polled) in self.asked.iter().zip(&self.again) {
@@ -193,8 +192,7 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
         revents: 0,
     };
     let mut fds: Vec<pollfd> = watches.iter().map(asked).collect();
-    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
-    if sys::ppoll(&mut fds, Some(&mut zero), None).is_err() {
+    if sys::look(&mut fds).is_err() {
         return;
     }
     for (polled, (key, watch)) in fds.iter().zip(watches) {
@@ -253,15 +251,14 @@ pub fn ended(fd: RawFd) -> Option<Backlog> {
 impl Set for PollSet {
     fn reserve(&mut self, key: Key) -> Result<()> {
         let missing = (key.index as usize + 1).saturating_sub(self.positions.len());
-        let enough = self.fds.try_reserve(2).is_ok()
-            && self.watched.try_reserve(1).is_ok()
-            && self.positions.try_reserve(missing).is_ok()
-            && self.hits.try_reserve(self.watched.len() + 1).is_ok()
-            && self.asked.try_reserve(self.watched.len() + 1).is_ok()
-            && self.again.try_reserve(self.watched.len() + 1).is_ok();
-        if !enough {
-            return Err(Errno::ENOMEM);
-        }
+        make_room(|| {
+            self.fds.try_reserve(2)?;
+            self.watched.try_reserve(1)?;
+            self.positions.try_reserve(missing)?;
+            self.hits.try_reserve(self.watched.len() + 1)?;
+            self.asked.try_reserve(self.watched.len() + 1)?;
+            self.again.try_reserve(self.watched.len() + 1)
+        })?;
         if missing > 0 {
             self.positions.resize(key.index as usize + 1, NOWHERE);
         }
@@ -319,9 +316,8 @@ impl Set for PollSet {
         self.fresh.clear();
         let mut found = 0;
         if self.looks_first() && !sleep.is_over() {
-            let mut zero = Sleep::NONE;
             self.clock = self.clock.wrapping_add(1);
-            found = sys::ppoll(&mut self.fds, zero.timeout.as_mut(), None)?;
+            found = sys::look(&mut self.fds)?;
             self.eagerness = match found {
                 0 => self.eagerness.saturating_sub(1),
                 _ => (self.eagerness + 2).min(EAGER),
@@ -331,7 +327,7 @@ impl Set for PollSet {
         if found == 0 {
             if sleep.is_over() {
                 self.clock = self.clock.wrapping_add(1);
-                found = sys::ppoll(&mut self.fds, sleep.timeout.as_mut(), None)?;
+                found = sys::look(&mut self.fds)?;
             } else if sleeper.fall_asleep() {
                 self.clock = self.clock.wrapping_add(SLEEP);
                 let slept = self.sleep(sleeper, sleep);

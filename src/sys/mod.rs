@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod lock;
+mod parts;
 pub mod quiet;
 
 use std::ffi::CStr;
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use libc::{c_int, pollfd, timespec};
 use syscalls::{Errno, Sysno, syscall};
 
+use crate::faults::{self, Resource};
+
 /// What a call of the engine gives: a value, or the errno that the program will see.
 pub type Result<T> = std::result::Result<T, Errno>;
 
@@ -22,16 +25,31 @@ pub type Result<T> = std::result::Result<T, Errno>;
 pub const SIGSET_BYTES: usize = 8;
 
 /// ppoll(2) for a caller that means to sleep: signal handlers may run from here on. One that was held off before runs
-/// now, and ends the sleep.
+/// now, and ends the sleep. Of any number of descriptors, of which the caller's wake-up descriptor is the last.
 ///
 /// # Errors
-/// As [`ppoll`].
+/// EINTR when a signal handler ran, ENOMEM; EINVAL when RLIMIT_NOFILE is 0.
 pub fn sleep(
     fds: &mut [pollfd],
-    timeout: Option<&mut timespec>,
+    mut timeout: Option<&mut timespec>,
     mask: Option<&u64>,
 ) -> Result<usize> {
-    quiet::asleep(|| ppoll(fds, timeout, mask)).unwrap_or(Err(Errno::EINTR))
+    match quiet::asleep(|| ppoll(fds, timeout.as_deref_mut(), mask)) {
+        Some(Err(Errno::EINVAL)) => parts::sleep(fds, timeout, mask),
+        slept => slept.unwrap_or(Err(Errno::EINTR)),
+    }
+}
+
+/// ppoll(2) without sleeping, of any number of descriptors.
+///
+/// # Errors
+/// ENOMEM; EINVAL when RLIMIT_NOFILE is 0.
+pub fn look(fds: &mut [pollfd]) -> Result<usize> {
+    let mut zero = timespec { tv_sec: 0, tv_nsec: 0 };
+    match ppoll(fds, Some(&mut zero), None) {
+        Err(Errno::EINVAL) => parts::look(fds),
+        found => found,
+    }
 }
 
 /// ppoll(2). `timeout` is updated to what is left of it, as the raw system call does; `None` sleeps for ever.
@@ -43,6 +61,10 @@ pub fn ppoll(
     timeout: Option<&mut timespec>,
     mask: Option<&u64>,
 ) -> Result<usize> {
+    // The kernel has room for some 30 on its stack.
+    if fds.len() > 30 && faults::refuses(Resource::Poll) {
+        return Err(Errno::ENOMEM);
+    }
     let timeout = timeout.map_or(std::ptr::null_mut(), std::ptr::from_mut);
     let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the slice, the timespec and the mask are exclusively borrowed or read-only for the whole call, and the
@@ -55,6 +77,9 @@ pub fn ppoll(
 /// # Errors
 /// EMFILE, ENFILE, ENODEV, ENOMEM.
 pub fn eventfd(flags: c_int) -> Result<RawFd> {
+    if faults::refuses(Resource::Descriptor) {
+        return Err(Errno::EMFILE);
+    }
     // SAFETY: no pointers.
     unsafe { syscall!(Sysno::eventfd2, 0, flags) }.map(as_fd)
 }
@@ -89,6 +114,9 @@ fn fcntl(fd: RawFd, cmd: c_int, arg: usize) -> Result<usize> {
 /// # Errors
 /// EBADF, EMFILE, EINVAL when `from` is past RLIMIT_NOFILE.
 pub fn dup_from(fd: RawFd, from: RawFd) -> Result<RawFd> {
+    if faults::refuses(Resource::Descriptor) {
+        return Err(Errno::EMFILE);
+    }
     fcntl(fd, libc::F_DUPFD_CLOEXEC, from as usize).map(as_fd)
 }
 
@@ -159,6 +187,9 @@ pub fn read_link(path: &CStr, text: &mut [u8; 64]) -> Result<usize> {
 /// # Errors
 /// Those of open(2) and read(2).
 pub fn read_file(path: &CStr, text: &mut [u8]) -> Result<usize> {
+    if faults::refuses(Resource::Descriptor) {
+        return Err(Errno::EMFILE);
+    }
     // SAFETY: a terminated path.
     let fd = unsafe {
         syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
@@ -267,6 +298,9 @@ pub fn is_tcp_closed(fd: RawFd) -> bool {
 /// # Errors
 /// ENOMEM.
 pub fn map(size: usize) -> Result<*mut u8> {
+    if faults::is_scarce(Resource::Memory) {
+        return Err(Errno::ENOMEM);
+    }
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a fresh mapping is nobody's yet.
@@ -554,6 +588,9 @@ pub fn queue_signal(signal: c_int, info: &libc::siginfo_t) -> Result<()> {
 /// Connections that wait to be accepted on a UNIX listener, by its inode: asked of sock_diag(7). `None` where the
 /// kernel does not tell, and for sockets of other families.
 pub fn unix_backlog(fd: RawFd, inode: u32) -> Option<u32> {
+    if faults::refuses(Resource::Descriptor) {
+        return None;
+    }
     const NETLINK_SOCK_DIAG: c_int = 4;
     const SOCK_DIAG_BY_FAMILY: u32 = 20;
     const NLM_F_REQUEST: u32 = 1;
