@@ -139,10 +139,17 @@ download_is_whole() {
     cmp "$TMP/slow" "$WWW/3000000"
 }
 
+start_compared() {
+    local CONF=$TMP/lighttpd.conf CGI=$TMP/cgi
+    write_config sendfile
+    start_app "$PORT" lighttpd -D -f "$CONF"
+}
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
 make_www 1 1000 64000 3000000
-for backend in sendfile write; do
+variants write sendfile
+for backend in "${VARIANTS[@]}"; do
     rm -rf "$CGI"
     write_config "$backend"
     start_app "$PORT" lighttpd -D -f "$CONF"
@@ -172,5 +179,6 @@ for backend in sendfile write; do
     await_exit "$backend: SIGINT, a graceful stop"
     check "$backend: nothing is left" nothing_left "$PORT"
 done
+compare 'keep-alive' start_compared wrk_rate /1000
 summary "$(lighttpd -v | head -n 1)" 'static files by sendfile and write, CGI, rude clients, restarts, graceful stop'
 finish
