@@ -12,6 +12,8 @@ DIFFTEST_SEED ?= 81000000
 DIFFTEST_SCRIPTS ?= 4000
 # What `make test` runs of scripts/apps/.
 SHORT_APPS ?= nginx redis cpython memcached lighttpd mosquitto libevent libuv node java manners
+# By how many pairs of measurements, of a second each, `make apps` compares throughput with the native one.
+APP_PAIRS ?= 3
 # How long `make soak` does.
 SOAK_SECONDS ?= 3600
 
@@ -38,7 +40,7 @@ help:
 	@echo 'make test         all tests (installs what they need, where that is possible)'
 	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
-	@echo 'make apps         real programs: installs them all, and runs their tests (a quarter of an hour)'
+	@echo 'make apps         real programs: installs them all, and runs their tests (twenty minutes)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make lint         formatter, linters, documentation'
@@ -84,12 +86,18 @@ symbols: build
 	scripts/check-symbols.sh
 
 # All of scripts/apps/, with the programs installed where that can be done. A test whose program is missing says so and is
-# skipped.
+# skipped. Twice: by `uepoll run` with the kernel's epoll denied, and throughput compared; then by LD_PRELOAD alone, one
+# variant of each test.
 apps: build
 	@$(call need,prove,apt-get install perl)
 	scripts/install-app-deps.sh
 	scripts/install-app-deps-runtimes.sh
-	scripts/apps/run.sh
+	@status=0; \
+	echo 'by uepoll run --deny-kernel-epoll'; \
+	APP_PAIRS=$(APP_PAIRS) scripts/apps/run.sh || status=1; \
+	echo 'by LD_PRELOAD alone, one variant of each test'; \
+	APP_SHORT=yes APP_RUN=preload scripts/apps/run.sh || status=1; \
+	exit $$status
 
 # In `make test`: those that take some seconds and little space.
 apps-short: build

@@ -1,33 +1,28 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # CPython's own tests of what stands on epoll: they pass under the library as they do natively.
-#
 # Debian's package libpython3.11-testsuite has them; they belong to the python3 of the same package source.
-set -euo pipefail
 
-here=$(cd "$(dirname "$0")" && pwd)
-repository=$(cd "$here/../.." && pwd)
-read -ra launcher <<<"${APP_RUN-$repository/target/release/uepoll run --deny-kernel-epoll --}"
-python=${PYTHON:-/usr/bin/python3}
-tests=(test_epoll test_select test_selectors test_asyncio test_socketserver test_subprocess)
+# shellcheck disable=SC2317 # the checks are called by name
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+PYTHON=${PYTHON:-/usr/bin/python3}
+begin 900 "$PYTHON"
+"$PYTHON" -c 'import test.test_epoll' 2>/dev/null ||
+    skip_all "CPython's tests (libpython3-testsuite) are not installed for $PYTHON"
 
-if ! "$python" -c 'import test.test_epoll' 2>/dev/null; then
-    echo "1..0 # SKIP CPython's tests (libpython3-testsuite) are not installed for $python"
-    exit 0
-fi
+TESTS=(test_epoll test_select test_selectors test_socketserver)
+# The slow ones.
+[[ -n ${APP_SHORT:-} ]] || TESTS+=(test_asyncio test_subprocess)
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-count=0 failed=0
-for test in "${tests[@]}"; do
-    count=$((count + 1))
-    if timeout 300 "${launcher[@]}" "$python" -m test -u network "$test" >"$log" 2>&1 &&
-        grep -q '^1 test OK' "$log"; then
-        echo "ok $count - $test"
-    else
-        echo "not ok $count - $test"
-        sed 's/^/# /' "$log"
-        failed=$((failed + 1))
+passes() {
+    if within 300 "${LAUNCHER[@]}" "$PYTHON" -m test -u network "$1" >"$TMP/test.out" 2>&1 &&
+        grep '^1 test OK' "$TMP/test.out"; then
+        return
     fi
-done
-echo "1..$count"
-exit $((failed > 0))
+    cat "$TMP/test.out"
+    return 1
+}
+
+for test in "${TESTS[@]}"; do check "$test" passes "$test"; done
+summary "$("$PYTHON" --version)" "its own tests: ${TESTS[*]}" 'no throughput: tests serve nobody'
+finish

@@ -3,7 +3,7 @@
  *
  *   curl-multi level|edge 1.1|2 CONNECTIONS DIRECTORY URL...
  *
- * The answer to a URL goes to DIRECTORY/N, N counting up from 0. At most CONNECTIONS are open at a time (0: no limit).
+ * The answer to a URL goes to DIRECTORY/N, N counting up from 0, or nowhere, where DIRECTORY is -. At most CONNECTIONS are open at a time (0: no limit).
  * With `edge` every socket is registered edge-triggered, and anew after each of its events; level-triggered is what
  * libcurl documents. Prints `done=N events=N`; status 0 if all came. */
 
@@ -128,7 +128,10 @@ int main(int argc, char **argv)
         CURL *easy = curl_easy_init();
         char name[4096];
         FILE *file;
-        snprintf(name, sizeof name, "%s/%d", argv[4], i - 5);
+        if (strcmp(argv[4], "-") == 0)
+            snprintf(name, sizeof name, "/dev/null");
+        else
+            snprintf(name, sizeof name, "%s/%d", argv[4], i - 5);
         must((file = fopen(name, "wb")) ? 0 : -1, name);
         curl_easy_setopt(easy, CURLOPT_URL, argv[i]);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, file);

@@ -9,6 +9,7 @@ begin 120 cc pkg-config nginx openssl
 compile curl-multi libcurl
 
 PORT=$(free_port)
+WEB=$PORT
 
 # client WAY VERSION CONNECTIONS URL...
 client() { within 60 "${LAUNCHER[@]}" "$PROGRAM" "$1" "$2" "$3" "$TMP/got" "${@:4}"; }
@@ -60,6 +61,15 @@ cut_off() {
     cmp "$TMP/got/2" "$WWW/1"
 }
 
+# 3,000 small files over 20 connections, and nowhere: a file system is no part of it. The client is what is measured.
+files() {
+    local start urls=()
+    mapfile -t urls < <(yes "http://127.0.0.1:$WEB/1000" | head -n 3000)
+    start=${EPOCHREALTIME/./}
+    within 20 "${LAUNCHER[@]}" "$PROGRAM" level 1.1 20 - "${urls[@]}" >"$TMP/files" || return
+    echo $((3000 * 1000000 / (${EPOCHREALTIME/./} - start)))
+}
+
 make_www 1 1000 64000 300000 2000000
 WEB_SAYS="location /slow/ { alias $WWW/; limit_rate 50k; }"
 start_web "$PORT"
@@ -82,6 +92,7 @@ done
 check 'nobody listens' refused "$(free_port)"
 check 'the server is killed in the middle' cut_off
 check 'its successor serves' fetch level 1.1 0 20
+compare 'files' no_server files
 stop_web 'the server ends'
 WEB_PID=$WEB2_PID
 stop_web 'the other server ends'

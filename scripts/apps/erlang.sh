@@ -8,7 +8,8 @@
 . "$(dirname "$0")/lib.sh"
 begin 180 erl erlc /usr/bin/python3
 
-build() { within 60 erlc -Wall -Werror -o "$TMP" "$REPO/scripts/apps/app_echo.erl"; }
+BEAMS=$TMP
+build() { within 60 erlc -Wall -Werror -o "$BEAMS" "$REPO/scripts/apps/app_echo.erl"; }
 
 # everything was right, and each thread that polls has an epoll instance.
 beside() {
@@ -30,11 +31,16 @@ check 'the server is built' build
 [[ -e $TMP/app_echo.beam ]] || finish
 # No heart, no crash dump in the working directory, no files in a home.
 export HOME=$TMP ERL_CRASH_DUMP=/dev/null
-for threads in 1 2; do
+start() {
+    start_app "$PORT" erl +S 4:4 +IOt "$threads" +IOp "$threads" -noshell -noinput -pa "$BEAMS" -s app_echo main "$PORT"
+}
+
+variants 1 2
+for threads in "${VARIANTS[@]}"; do
     with="$threads poll thread(s)"
     PORT=$(free_port)
     rm -f "$TMP/loads" "$TMP/erl.log"
-    start_app "$PORT" erl +S 4:4 +IOt "$threads" +IOp "$threads" -noshell -noinput -pa "$TMP" -s app_echo main "$PORT"
+    start
     check "$with: it runs under the library" under_library "$APP_PID"
     check "$with: ports, timers, datagrams, the socket module" beside
     sleep 0.2 # the connection that asked whether it listens is closed
@@ -51,7 +57,8 @@ for threads in 1 2; do
     check "$with: none is open" same open "$(counted open)" 0
     check "$with: the program that starts its children is gone" starter_gone "$STARTER"
     check "$with: nothing else was said" same 'lines of output' "$(wc -l <"$APP_LOG")" 2
+    compare "echo, $with" start ask_rate "$MESSAGE"
 done
-echo "# Erlang/OTP $(cat /usr/lib/erlang/releases/*/OTP_VERSION 2>/dev/null): gen_tcp {active, once}, ports, timers," \
-    "datagrams, the socket module; $(loaded messages) messages served on $(loaded connections) connections, twice"
+summary "Erlang/OTP $(cat /usr/lib/erlang/releases/*/OTP_VERSION 2>/dev/null)" \
+    '1 and 2 poll threads, gen_tcp {active, once}, ports, timers, datagrams, the socket module'
 finish

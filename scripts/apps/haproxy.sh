@@ -154,9 +154,9 @@ worker_of() { children "$APP_PID" | tr -d ' '; }
 # Sockets are handed on from worker to worker: no request with its own connection may fail.
 reloads() {
     local by_http by_tunnel old status=0
-    (PORT=$HTTP && http_requests /1000 "$WWW/1000" --fresh --connections 4 --seconds 2.5) >"$TMP/reload.http" 2>&1 &
+    PORT=$HTTP http_requests /1000 "$WWW/1000" --fresh --connections 4 --seconds 2.5 >"$TMP/reload.http" 2>&1 &
     by_http=$!
-    (PORT=$TUNNEL && http_requests /1000 "$WWW/1000" --fresh --connections 4 --seconds 2.5) >"$TMP/reload.tunnel" 2>&1 &
+    PORT=$TUNNEL http_requests /1000 "$WWW/1000" --fresh --connections 4 --seconds 2.5 >"$TMP/reload.tunnel" 2>&1 &
     by_tunnel=$!
     sleep 0.3
     old=$(worker_of)
@@ -185,6 +185,23 @@ former_workers_ended_well() {
 quiet_all() {
     # shellcheck disable=SC2046
     quiet $(all_of_it)
+}
+
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+start_compared() {
+    local HTTP=$PORT CONF=$TMP/haproxy.cfg TUNNEL STATS
+    TUNNEL=$(free_port)
+    STATS=$(free_port)
+    write_config
+    echo "$TUNNEL" >"$TMP/tunnel"
+    start_app "$PORT" haproxy -db -f "$CONF"
+}
+
+tunnel_rate() {
+    local PORT
+    PORT=$(<"$TMP/tunnel")
+    wrk_rate "$@"
 }
 
 # --- the run --------------------------------------------------------------------------------------------------------
@@ -232,6 +249,8 @@ check 'the successor runs under the library' runs_right
 check 'the successor serves' bodies
 kill -USR1 "$APP_PID"
 await_exit 'SIGUSR1: a graceful stop of the successor'
+compare 'HTTP' start_compared wrk_rate /1000
+compare 'tunnel' start_compared tunnel_rate /1000
 stop_web 'the back end ends'
 check 'nothing is left' nothing_left "$HTTP" "$TUNNEL" "$STATS" "$WEB"
 summary "$(haproxy -v | head -n 1)" 'HTTP and TCP mode, bodies, counts, rude clients, back end away, reloads (USR2, -sf)'

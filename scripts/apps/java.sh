@@ -7,7 +7,8 @@
 . "$(dirname "$0")/lib.sh"
 begin 180 java javac /usr/bin/python3
 
-build() { within 100 javac -XDignore.symbol.file -proc:none -d "$TMP/classes" "$REPO/scripts/apps/NioEcho.java"; }
+CLASSES=$TMP/classes
+build() { within 100 javac -XDignore.symbol.file -proc:none -d "$CLASSES" "$REPO/scripts/apps/NioEcho.java"; }
 
 beside() { sed -n 's/^BESIDE //p' "$APP_LOG" | grep .; }
 
@@ -25,9 +26,11 @@ wandered() {
 }
 
 check 'the server is built' build
-[[ -e $TMP/classes/NioEcho.class ]] || finish
+[[ -e $CLASSES/NioEcho.class ]] || finish
+start() { start_app "$PORT" java -Xmx200m -XX:+UseSerialGC -cp "$CLASSES" NioEcho "$PORT"; }
+
 PORT=$(free_port)
-start_app "$PORT" java -Xmx200m -XX:+UseSerialGC -cp "$TMP/classes" NioEcho "$PORT"
+start
 check 'it runs under the library' under_library "$APP_PID"
 check 'asynchronous channels, pipes, datagrams, children' beside
 sleep 0.2 # the connection that asked whether it listens is closed
@@ -42,7 +45,7 @@ check 'none is open' same open "$(counted open)" 0
 check 'wake-ups are answered' woken
 check 'connections wander' wandered
 check 'nothing was thrown' same 'lines of output' "$(wc -l <"$APP_LOG")" 2
-echo "# Java $(java -XshowSettings:properties -version 2>&1 | sed -n 's/ *java.runtime.version = //p'): selectors," \
-    "wakeup, cancelled keys, asynchronous channels, pipes, datagrams, children; $(loaded messages) messages served on" \
-    "$(loaded connections) connections"
+compare 'echo' start ask_rate "$MESSAGE"
+summary "Java $(java -XshowSettings:properties -version 2>&1 | sed -n 's/ *java.runtime.version = //p')" \
+    'selectors, wakeup, cancelled keys, asynchronous channels, pipes, datagrams, children'
 finish

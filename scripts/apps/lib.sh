@@ -3,8 +3,10 @@
 # and prints TAP, so that `prove` can run it.
 #
 #   APP_RUN      the words put before the program under test. Unset: `uepoll run --deny-kernel-epoll --` of this
-#                repository; set but empty: nothing, that is, natively. The launcher must exec, so that its pid is the
-#                program's.
+#                repository; `preload`: LD_PRELOAD alone, nothing is denied; set but empty: nothing, that is, natively.
+#                The launcher must exec, so that its pid is the program's.
+#   APP_PAIRS    throughput is compared with the native one, by so many pairs of measurements. Unset: it is not
+#   APP_SHORT    not empty: where a test does the same in several variants, the last of them only
 #   APP_LIMIT    seconds that the whole script may take, instead of its own choice
 #   APP_KEEP     not empty: leave the temporary directory behind, for a look at its logs
 
@@ -14,11 +16,14 @@ PATH+=:/usr/sbin:/sbin
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-if [[ -n ${APP_RUN+set} ]]; then
-    read -r -a LAUNCHER <<<"$APP_RUN"
-else
-    LAUNCHER=("${CARGO_TARGET_DIR:-$REPO/target}/release/uepoll" run --deny-kernel-epoll --)
-fi
+RELEASE=${CARGO_TARGET_DIR:-$REPO/target}/release
+LIBRARY=$RELEASE/libuepoll.so
+
+case ${APP_RUN-run} in
+run) LAUNCHER=("$RELEASE/uepoll" run --deny-kernel-epoll --) ;;
+preload) LAUNCHER=(env "LD_PRELOAD=$LIBRARY") ;;
+*) read -r -a LAUNCHER <<<"$APP_RUN" ;;
+esac
 
 TMP=         # the temporary directory of this run
 APP_PID=     # the program that start_app started last
@@ -30,6 +35,7 @@ FINISHED=
 WATCHDOG=
 WWW=         # what make_www made
 PROGRAM=     # what compile made
+VARIANTS=()  # what variants chose
 WEB_PID=     # the server that start_web started
 
 # --- beginning and end ----------------------------------------------------------------------------------------------
@@ -45,15 +51,30 @@ begin() {
         echo "Bail out!  ${LAUNCHER[0]} is not there: build the release first"
         exit 1
     fi
+    if [[ ${APP_RUN:-} == preload && ! -e $LIBRARY ]]; then
+        echo "Bail out!  $LIBRARY is not there: build the release first"
+        exit 1
+    fi
+    # The watchdog would cut measurements short.
+    [[ -z ${APP_PAIRS:-} ]] || limit=$((2 * limit))
     echo "# launcher: ${LAUNCHER[*]:-none, natively}"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/uepoll-app.XXXXXX")
     trap on_exit EXIT
     trap 'exit 130' INT TERM HUP
+    # Nobody reads the output any more (`| head`): an end, but with servers and files put away.
+    trap 'exit 141' PIPE
     trap 'not_ok "the script ends within $APP_LIMIT s"; finish' USR1
     APP_LIMIT=$limit
     mkfifo "$TMP/never"
     watchdog "$limit" &
     WATCHDOG=$!
+}
+
+# variants WORD...: sets VARIANTS to all of them; in the short form to the last.
+variants() {
+    VARIANTS=("$@")
+    # shellcheck disable=SC2034 # the sourcing script's
+    [[ -z ${APP_SHORT:-} ]] || VARIANTS=("${@: -1}")
 }
 
 skip_all() {
@@ -86,6 +107,8 @@ finish() {
 on_exit() {
     local status=$? pid
     trap - EXIT INT TERM HUP USR1
+    # With nobody to read it, what is said here must not end it.
+    trap '' PIPE
     set +e
     if [[ -n $WATCHDOG ]]; then
         kill "$WATCHDOG"
@@ -172,10 +195,25 @@ same() {
 # served NUMBER: so many requests were answered, and rightly. Checks run in subshells, hence a file.
 served() { echo "$1" >>"$TMP/served"; }
 
-# summary PROGRAM-AND-VERSION WHAT: the one line for who reads the output and not the script.
+# uncounted COMMAND...: in a check; what is served meanwhile does not count, as it is not the program under test that does.
+uncounted() {
+    # shellcheck disable=SC2317 # the command calls it
+    served() { :; }
+    "$@"
+}
+
+# summary PROGRAM-AND-VERSION WHAT [WHY]: the one line for who reads the output and not the script, of what was done since
+# the last one. WHY tells why there is no throughput to compare.
 summary() {
-    touch "$TMP/served"
-    echo "# $1: $2; $(awk '{n += $1} END {printf "%d", n}' "$TMP/served") requests served"
+    local requests='' ratios=${3:-}
+    [[ ! -e $TMP/served ]] || requests="; $(awk '{n += $1} END {printf "%d", n}' "$TMP/served") requests served"
+    if [[ -e $TMP/ratios ]]; then
+        ratios="throughput beside native: $(paste -sd'|' "$TMP/ratios" | sed 's/|/, /g')"
+    elif [[ -z $ratios ]]; then
+        ratios='throughput not compared'
+    fi
+    echo "# $1: $2$requests; $ratios"
+    rm -f "$TMP/served" "$TMP/ratios"
 }
 
 # compile NAME PACKAGE: a program of ours, NAME.c, with a library; sets PROGRAM. Skips the test where that is missing.
@@ -359,7 +397,7 @@ ended() { ! runs "$1"; }
 # await_exit WHAT [STATUS]: a check of its own, in this shell, as only the parent learns the exit status: the program,
 # which was told to end, does so within 15 s and with status 0, or STATUS. If not, it is shown and ended.
 await_exit() {
-    local status=0 expected=${2:-0} pid
+    local status=0 expected=${2:-0}
     if wait_for 15 ended "$APP_PID" | comment; then
         wait "$APP_PID" || status=$?
         if [[ $status == "$expected" ]]; then ok "$1"; else not_ok "$1 (status $status)"; fi
@@ -368,8 +406,14 @@ await_exit() {
         dump_stacks "$APP_PID"
         end_by_force "$APP_PID"
     fi
-    for pid in "${!RUNNING[@]}"; do
-        [[ ${RUNNING[pid]} != "$APP_PID" ]] || unset "RUNNING[pid]"
+    forget "$APP_PID"
+}
+
+# forget PID: it has ended.
+forget() {
+    local i
+    for i in "${!RUNNING[@]}"; do
+        [[ ${RUNNING[i]} != "$1" ]] || unset "RUNNING[i]"
     done
 }
 
@@ -449,13 +493,18 @@ dump_stacks() {
     done | comment
 }
 
-# under_library PID...: they run with the library and, if the launcher was asked for that, without the kernel's epoll.
-# Natively there is nothing to see.
+# under_library PID...: they run with the library and hold no instance of the kernel's epoll; where the launcher was asked
+# for that, they cannot. Natively there is nothing to see.
 under_library() {
     local pid
+    [[ ${LAUNCHER[*]} == *uepoll* ]] || return 0
     for pid; do
-        if [[ ${LAUNCHER[*]} == *uepoll* ]] && ! grep -q 'libuepoll' "/proc/$pid/maps"; then
+        if ! grep -q 'libuepoll' "/proc/$pid/maps"; then
             echo "$pid runs without the library"
+            return 1
+        fi
+        if [[ -n $(find "/proc/$pid/fd" -lname '*eventpoll*' 2>/dev/null) ]]; then
+            echo "$pid has an instance of the kernel's epoll"
             return 1
         fi
         if [[ ${LAUNCHER[*]} == *--deny-kernel-epoll* ]] && ! grep -q '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"; then
@@ -521,6 +570,102 @@ counted() { sed -n "s/^SERVED.*\<$1=\([0-9]*\).*/\1/p" "$APP_LOG"; }
 served_what_was_loaded() {
     grep SERVED "$APP_LOG"
     same 'accepted connections' "$(counted accepted)" $(($(loaded connections) + $(loaded vanished) + 1))
+    served "$(loaded messages)"
     same 'connections that ended' $(($(counted whole) + $(counted broken))) "$(counted accepted)"
     [[ $(counted whole) -ge $(loaded connections) && $(counted bytes) -ge $(loaded bytes) ]]
+}
+
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+# compare WHAT START LOAD...: how fast the program is under the launcher beside how fast it is natively; a check that it
+# could be measured, no more. START starts a server on PORT by start_app, with files of its own below TMP; LOAD prints what
+# that serves in a second. Both are called for either side, and LOADs take turns: APP_PAIRS times, after one that does not
+# count. A filter of system calls is left out: it has a price of its own, which the library's users do not pay.
+compare() {
+    local what=$1 start=$2 side pair word rate missing='' launcher=() APP_PID=$APP_PID APP_LOG=$APP_LOG
+    local -A ports servers logs
+    shift 2
+    [[ -n ${APP_PAIRS:-} && ${#LAUNCHER[@]} -gt 0 ]] || return 0
+    for word in "${LAUNCHER[@]}"; do
+        [[ $word == --deny-kernel-epoll ]] || launcher+=("$word")
+    done
+    rm -rf "$TMP"/{native,preloaded}{,.rates} "$TMP/rates.log"
+    for side in native preloaded; do
+        mkdir "$TMP/$side"
+        chmod 711 "$TMP/$side"
+        ports[$side]=$(free_port)
+        APP_PID=
+        on "$side" "$start"
+        servers[$side]=$APP_PID logs[$side]=$APP_LOG
+    done
+    for ((pair = 0; pair <= APP_PAIRS; pair++)); do
+        for side in native preloaded; do
+            rate=$(on "$side" "$@" 2>>"$TMP/rates.log") || { [[ $? != 127 ]] || missing=yes; }
+            [[ $pair == 0 ]] || echo "${rate:-0}" >>"$TMP/$side.rates"
+        done
+    done
+    if [[ -n $missing ]]; then
+        skip "$what: throughput beside native's" "$(tail -n 1 "$TMP/rates.log")"
+    else
+        check "$what: throughput beside native's" ratio "$what" "${servers[preloaded]}"
+    fi
+    for side in native preloaded; do
+        [[ -n ${servers[$side]} ]] || continue
+        end_by_force "${servers[$side]}"
+        forget "${servers[$side]}"
+    done
+}
+
+# on SIDE COMMAND...: with what belongs to that side.
+on() {
+    local TMP=$TMP/$1 PORT=${ports[$1]} LAUNCHER=("${launcher[@]}")
+    APP_LOG=${logs[$1]:-} # of compare, as a START sets it
+    [[ $1 != native ]] || LAUNCHER=()
+    shift
+    "$@"
+}
+
+# For a program that is measured itself, and serves nobody.
+no_server() { :; }
+
+# ratio WHAT [PID]: the median of the pairs, and the lowest and highest of them.
+ratio() {
+    if [[ -n $2 ]]; then on preloaded under_library "$2"; fi
+    echo "natively $(paste -sd' ' "$TMP/native.rates"), preloaded $(paste -sd' ' "$TMP/preloaded.rates") in a second"
+    paste "$TMP/native.rates" "$TMP/preloaded.rates" |
+        awk '$1 <= 0 || $2 <= 0 { exit 1 } { printf "%.3f\n", $2 / $1 }' | sort -n >"$TMP/pairs" || {
+        cat "$TMP/rates.log"
+        return 1
+    }
+    awk -v what="$1" '{ r[NR] = $1 }
+        END {
+            m = (r[int((NR + 1) / 2)] + r[int(NR / 2) + 1]) / 2
+            printf "%s %.2f (%.2f .. %.2f)%s\n", what, m, r[1], r[NR], m < 0.9 ? " below 0.90" : ""
+        }' "$TMP/pairs" | tee -a "$TMP/ratios"
+}
+
+# redis_rate ARGUMENT...: by redis-benchmark, which takes a number of requests, and no time. What it says of its progress
+# ends with a carriage return.
+redis_rate() {
+    within 20 redis-benchmark -p "$PORT" -q "$@" | tr '\r' '\n' | sed -n 's/.*: \([0-9.]*\) requests per second.*/\1/p'
+}
+
+# wrk_rate PATH ARGUMENT...: by 64 connections.
+wrk_rate() {
+    local path=$1 found
+    shift
+    found=$(within 20 wrk -t 1 -c 64 -d 1s "$@" "http://127.0.0.1:$PORT$path") || return
+    [[ $found != *Non-2xx* && $found != *'Socket errors'* ]] || { echo "$found" >&2 && return 1; }
+    sed -n 's/^Requests\/sec: *//p' <<<"$found"
+}
+
+# What an echo server is sent.
+# shellcheck disable=SC2034 # the sourcing script's
+MESSAGE=$(printf '0123456789%.0s' {1..10})
+
+# ask_rate REQUEST [ANSWER]: by 64 connections that each wait for an answer; without ANSWER the server is one that echoes.
+ask_rate() {
+    local ask=${TMP%/*}/ask
+    [[ -x $ask ]] || cc -O2 -Wall -Wextra -o "$ask" "$REPO/scripts/apps/ask.c" || return
+    within 20 "$ask" "$PORT" 64 0.8 "$@"
 }

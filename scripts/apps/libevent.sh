@@ -25,8 +25,11 @@ beside_crowd() {
     echo_client 20 10000
 }
 
-for way in plain changelist edge; do
-    start_app "$PORT" "$PROGRAM" server "$PORT" "$way"
+start() { start_app "$PORT" "$PROGRAM" server "$PORT" "$way"; }
+
+variants plain changelist edge
+for way in "${VARIANTS[@]}"; do
+    start
     method=
     [[ $way != changelist ]] || method=' (with changelist)'
     check "$way: it runs under the library" under_library "$APP_PID"
@@ -42,6 +45,7 @@ for way in plain changelist edge; do
     await_exit "$way: SIGTERM; every connection was closed, ticks came in time"
     tail -n 1 "$APP_LOG" | comment
     rm "$APP_LOG"
+    compare "$way" start ask_rate "$MESSAGE"
 done
 check 'nothing is left' nothing_left "$PORT"
 summary "libevent $(pkg-config --modversion libevent)" 'every byte echoed, by bufferevents and edge-triggered, timers'

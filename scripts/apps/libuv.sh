@@ -28,7 +28,9 @@ children_talk() {
     served "$1"
 }
 
-start_app "$PORT" "$PROGRAM" server "$PORT"
+start() { start_app "$PORT" "$PROGRAM" server "$PORT"; }
+
+start
 check 'it runs under the library' under_library "$APP_PID"
 SOCKETS=$(sockets "$APP_PID")
 check 'one connection, 10 MB' echo_client 1 10000000
@@ -45,5 +47,6 @@ tail -n 1 "$APP_LOG" | comment
 check 'one child, 10 MB there and back' children_talk 1 10000000
 check '20 children at a time, 500 kB each' children_talk 20 500000
 check 'nothing is left' nothing_left "$PORT"
+compare 'echo' start ask_rate "$MESSAGE"
 summary "libuv $(pkg-config --modversion libuv)" 'every byte echoed, thread pool, timers, children on pipes'
 finish

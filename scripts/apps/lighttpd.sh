@@ -118,31 +118,41 @@ beside_crowd() {
 # SIGUSR1: it finishes what it has, reads its configuration again and starts anew, in the same process, with the same
 # listener. A connection kept alive is closed between two requests, so each request has its own.
 restarts() {
-    local load restart status=0
+    local load restart before status=0
+    before=$(starts)
     http_requests /1000 "$WWW/1000" --fresh --connections 4 --seconds 2.5 >"$TMP/load.out" 2>&1 &
     load=$!
     for restart in 1 2 3; do
         sleep 0.2
         kill -USR1 "$APP_PID"
         # A second signal in the middle of a restart would be one with the first.
-        wait_for 10 started_times $((1 + restart))
+        wait_for 10 starts_are $((before + restart))
     done
     wait "$load" || status=$?
     cat "$TMP/load.out"
     return "$status"
 }
 
-started_times() { [[ $(grep -c 'server started' "$TMP/error.log") == "$1" ]]; }
+starts() { grep -c 'server started' "$TMP/error.log"; }
+
+starts_are() { [[ $(starts) == "$1" ]]; }
 
 download_is_whole() {
     wait_for 20 ended "$DOWNLOAD"
     cmp "$TMP/slow" "$WWW/3000000"
 }
 
+start_compared() {
+    local CONF=$TMP/lighttpd.conf CGI=$TMP/cgi
+    write_config sendfile
+    start_app "$PORT" lighttpd -D -f "$CONF"
+}
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
 make_www 1 1000 64000 3000000
-for backend in sendfile write; do
+variants write sendfile
+for backend in "${VARIANTS[@]}"; do
     rm -rf "$CGI"
     write_config "$backend"
     start_app "$PORT" lighttpd -D -f "$CONF"
@@ -172,5 +182,6 @@ for backend in sendfile write; do
     await_exit "$backend: SIGINT, a graceful stop"
     check "$backend: nothing is left" nothing_left "$PORT"
 done
+compare 'keep-alive' start_compared wrk_rate /1000
 summary "$(lighttpd -v | head -n 1)" 'static files by sendfile and write, CGI, rude clients, restarts, graceful stop'
 finish

@@ -122,7 +122,7 @@ check 'the program is built' build
 # What the launcher preloads; natively nothing.
 OURS=$("${LAUNCHER[@]}" env | sed -n 's/^LD_PRELOAD=//p')
 # Where it is to be loaded by hand, also natively.
-LIBRARY=${OURS:-${CARGO_TARGET_DIR:-$REPO/target}/release/libuepoll.so}
+LIBRARY=${OURS:-$LIBRARY}
 
 for word in work children spawn ids unshared; do
     check "$word" behaves "$word"
@@ -171,6 +171,7 @@ if [[ -e $LIBRARY ]]; then
 else
     skip 'loaded by dlopen' 'the library is not built'
 fi
-echo "# $(cc --version | sed -n 1p), $(ldd --version | sed -n '1s/.* //p') of glibc: ${ALLOCATORS[*]}, tracers," \
-    "user ids, unshare, 1,000 children, posix_spawn, vfork, static programs, loaded twice"
+summary "$(cc --version | sed -n 1p), glibc $(ldd --version | sed -n '1s/.* //p')" \
+    "${ALLOCATORS[*]}, tracers, user ids, unshare, 1,000 children, posix_spawn, vfork, static programs, loaded twice" \
+    'no throughput: nothing is served'
 finish

@@ -9,7 +9,7 @@ begin 120 memcached perl
 
 PORT=$(free_port)
 # EVENT_SHOW_METHOD: libevent says what it polls with. It would take poll(2) without a word where epoll is missing.
-SERVER=(env EVENT_SHOW_METHOD=1 memcached -t 4 -m 256 -c 2000 -l 127.0.0.1 -p "$PORT" -U 0)
+SERVER=(env EVENT_SHOW_METHOD=1 memcached -t 4 -m 256 -c 2000 -l 127.0.0.1 -U 0)
 [[ $(id -u) != 0 ]] || SERVER+=(-u root)
 
 ask() { rude half "$1\\r\\n"; }
@@ -96,9 +96,20 @@ crowd() {
 
 four_threads() { same 'threads' "$(stat_of threads)" 4; }
 
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+THIRTY_TWO=0123456789abcdef0123456789abcdef
+
+start_compared() {
+    start_app "$PORT" "${SERVER[@]}" -p "$PORT"
+    same 'answer' "$(ask "set k 0 0 32\\r\\n$THIRTY_TWO" | tr -d '\r')" STORED
+}
+
+gets() { ask_rate $'get k\r\n' $'VALUE k 0 32\r\n'"$THIRTY_TWO"$'\r\nEND\r\n'; }
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
-start_app "$PORT" "${SERVER[@]}"
+start_app "$PORT" "${SERVER[@]}" -p "$PORT"
 BASE=$(stat_of curr_connections)
 sockets=$(sockets "$APP_PID")
 check 'it runs under the library' under_library "$APP_PID"
@@ -115,5 +126,6 @@ check 'idle' quiet "$APP_PID"
 kill -TERM "$APP_PID"
 await_exit 'SIGTERM'
 check 'nothing is left' nothing_left "$PORT"
+compare 'GET' start_compared gets
 summary "$(memcached -V)" 'values of 0 B to 900 kB compared, cut, half-closed and idle clients, counts'
 finish

@@ -15,7 +15,8 @@ LINES_EACH=300
 # CONNECT of MQTT 3.1.1: a clean session, no name, keep-alive of a minute.
 CONNECT='\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00'
 
-cat >"$CONF" <<END
+write_config() {
+    cat >"$CONF" <<END
 listener $PORT 127.0.0.1
 allow_anonymous true
 max_queued_messages 0
@@ -28,7 +29,8 @@ log_type notice
 log_type subscribe
 sys_interval 1
 END
-[[ $(id -u) != 0 ]] || echo 'user root' >>"$CONF"
+    [[ $(id -u) != 0 ]] || echo 'user root' >>"$CONF"
+}
 
 subscribe() { within 60 mosquitto_sub -h 127.0.0.1 -p "$PORT" "$@"; }
 
@@ -191,9 +193,36 @@ refused() {
     [[ $said == *'not authorised'* ]]
 }
 
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+start_compared() {
+    local CONF=$TMP/mosquitto.conf
+    write_config
+    start_app "$PORT" mosquitto -c "$CONF"
+}
+
+# From three publishers to three subscribers, each message.
+messages() {
+    local count=15000 i start clients=() topic=load-$RANDOM
+    seq "$count" >"$TMP/lines"
+    for i in 1 2 3; do
+        subscribe -t "$topic" -C $((3 * count)) >/dev/null &
+        clients+=("$!")
+    done
+    wait_for 20 subscriptions_are "$topic" 3 || return
+    start=${EPOCHREALTIME/./}
+    for i in 1 2 3; do
+        publish -t "$topic" -l <"$TMP/lines" &
+        clients+=("$!")
+    done
+    for i in "${clients[@]}"; do wait "$i" || return; done
+    echo $((9 * count * 1000000 / (${EPOCHREALTIME/./} - start)))
+}
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
 make_lines
+write_config
 start_app "$PORT" mosquitto -c "$CONF"
 check 'it runs under the library' under_library "$APP_PID"
 SOCKETS=$(sockets "$APP_PID")
@@ -218,5 +247,6 @@ check 'idle' quiet "$APP_PID"
 kill -TERM "$APP_PID"
 await_exit 'SIGTERM again'
 check 'nothing is left' nothing_left "$PORT"
+compare 'QoS 0' start_compared messages
 summary "$(mosquitto -h | head -n 1)" 'QoS 0, 1 and 2 counted and in order, retained, wills, sessions, reload, restart'
 finish

@@ -9,6 +9,7 @@ begin 120 nginx curl perl openssl
 
 WEB=$(free_port)
 CONF=$TMP/nginx.conf
+CERTIFICATES=$TMP
 # As a daemon, as SIGUSR2 is ignored by a master whose first parent is still there. By its whole path: it executes what it was called by.
 NGINX=("$(command -v nginx)" -e "$TMP/error.log" -p "$TMP" -c "$CONF")
 
@@ -41,8 +42,8 @@ http {
     server {
         listen 127.0.0.1:$PORT $1;
         listen 127.0.0.1:$TLS $1 ssl http2;
-        ssl_certificate $TMP/cert.pem;
-        ssl_certificate_key $TMP/key.pem;
+        ssl_certificate $CERTIFICATES/cert.pem;
+        ssl_certificate_key $CERTIFICATES/key.pem;
         root $WWW;
         location /proxied/ {
             proxy_pass http://web/;
@@ -167,12 +168,31 @@ no_alerts() {
     ! grep -E '\[(alert|crit|emerg)\]' "$TMP/error.log"
 }
 
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+start_compared() {
+    local CONF=$TMP/nginx.conf TLS
+    TLS=$(free_port)
+    echo "$TLS" >"$TMP/tls"
+    write_config ''
+    start_app "$PORT" nginx -e "$TMP/error.log" -p "$TMP" -c "$CONF" -g 'daemon off;'
+}
+
+# Of 20 connections with 10 streams each.
+http2_rate() {
+    local found
+    found=$(within 20 h2load -D 1 -c 20 -m 10 "https://127.0.0.1:$(<"$TMP/tls")/1000") || return
+    grep -q ' 0 failed, 0 errored, 0 timeout' <<<"$found" || { echo "$found" >&2 && return 1; }
+    sed -n 's/^finished in [^,]*, \([0-9.]*\) req.*/\1/p' <<<"$found"
+}
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
 make_www 1 1000 64000 3000000
 make_certificate
 start_web "$WEB"
-for reuseport in '' reuseport; do
+variants '' reuseport
+for reuseport in "${VARIANTS[@]}"; do
     with="4 workers${reuseport:+, reuseport}"
     PORT=$(free_port)
     TLS=$(free_port)
@@ -209,6 +229,8 @@ for reuseport in '' reuseport; do
     check "$with: nothing is left" nothing_left "$PORT" "$TLS"
     check "$with: no alert in the log" no_alerts
 done
+compare 'HTTP/2 over TLS' start_compared http2_rate
+compare 'proxy' start_compared wrk_rate /proxied/1000
 stop_web 'the other server ends'
 summary "$(nginx -v 2>&1)" 'TLS, HTTP/2, proxy with kept connections, reload and binary upgrade, with and without reuseport'
 finish

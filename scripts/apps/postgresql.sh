@@ -22,18 +22,23 @@ if [[ $(id -u) == 0 ]]; then
     chmod 711 "$TMP"
     if [[ ${LAUNCHER[*]} == *uepoll* && -z ${UEPOLL_LIB:-} ]]; then
         # nobody must be able to load the library, wherever the repository is.
-        cp "$(dirname "${LAUNCHER[0]}")/libuepoll.so" "$TMP/libuepoll.so"
+        cp "$LIBRARY" "$TMP/libuepoll.so"
         chmod 755 "$TMP/libuepoll.so"
         export UEPOLL_LIB=$TMP/libuepoll.so
+        LAUNCHER=("${LAUNCHER[@]/#LD_PRELOAD=*/LD_PRELOAD=$UEPOLL_LIB}")
     fi
 fi
 
-SERVER=("${AS[@]}" "$(command -v postgres)" -D "$DATA" -p "$PORT" -c listen_addresses=127.0.0.1
-    -c unix_socket_directories="$DATA" -c max_connections=80 -c fsync=off -c shared_buffers=32MB
-    -c client_connection_check_interval=200 -c restart_after_crash=on
-    # Scans begin at the beginning, so that what is copied out has the order of what was copied in.
-    -c synchronize_seqscans=off)
-export PGHOST=127.0.0.1 PGPORT=$PORT PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=10
+# server PORT DATA: sets SERVER, and whom psql and pgbench ask.
+server() {
+    SERVER=("${AS[@]}" "$(command -v postgres)" -D "$2" -p "$1" -c listen_addresses=127.0.0.1
+        -c unix_socket_directories="$2" -c max_connections=80 -c fsync=off -c shared_buffers=32MB
+        -c client_connection_check_interval=200 -c restart_after_crash=on
+        # Scans begin at the beginning, so that what is copied out has the order of what was copied in.
+        -c synchronize_seqscans=off)
+    export PGHOST=127.0.0.1 PGPORT=$1 PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=10
+}
+server "$PORT" "$DATA"
 
 sql() { within 40 psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 
@@ -216,6 +221,18 @@ crash() {
     all_under_library
 }
 
+# --- throughput -----------------------------------------------------------------------------------------------------
+
+start_compared() {
+    cp -a "$DATA" "$TMP/data"
+    server "$PORT" "$TMP/data"
+    start
+}
+
+transactions() {
+    within 20 pgbench -p "$PORT" -n -c 16 -j 2 -T 1 "$@" | sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+}
+
 # --- the run --------------------------------------------------------------------------------------------------------
 
 segments=$(ipcs -m | wc -l)
@@ -242,6 +259,8 @@ check 'after a restart the sums agree' sums
 kill -TERM "$APP_PID"
 await_exit 'SIGTERM: a smart stop'
 check 'nothing is left again' nothing_left "$PORT"
+compare 'SELECTs' start_compared transactions -S
+compare 'transactions' start_compared transactions
 check 'no shared memory is left' same 'segments' "$(ipcs -m | wc -l)" "$segments"
 summary "$(postgres --version)" 'pgbench and its sums, copies, LISTEN/NOTIFY, vanished clients, reload, crash, restart'
 finish

@@ -9,6 +9,7 @@ begin 240 /usr/bin/python3 perl curl
 
 APPS=$REPO/scripts/apps
 VENV=${CARGO_TARGET_DIR:-$REPO/target}/apps-python
+# gunicorn's own ASGI worker runs on uvloop where it is told to.
 PACKAGES=(uvloop==0.23.0 gunicorn==27.0.1)
 PYTHON=/usr/bin/python3
 WORKERS=3
@@ -68,12 +69,7 @@ sockets_back() {
 
 url() { echo "http://127.0.0.1:$PORT/$1"; }
 
-http_load() {
-    within 40 perl "$APPS/http-load.pl" --port "$PORT" --path /body --body "$TMP/body" "$@" | tee -a "$TMP/served"
-}
-
-# What all loads have got.
-total() { sed -n 's/^requests=\([0-9]*\).*/\1/p' "$TMP/served" | awk '{sum += $1} END {print sum + 0}'; }
+http_load() { http_requests /body "$TMP/body" "$@"; }
 
 # All workers take part, and answer with what they are sent.
 all_answer() {
@@ -140,11 +136,15 @@ none_left() {
     [[ $(sort "$TMP/gunicorn.log" | grep -cE 'Traceback|CRITICAL') == 0 ]]
 }
 
-start_gunicorn() {
+# The worker classes: threads, and an event loop for asynchronous applications.
+KIND=gthread
+APPLICATION=python-wsgi:application
+
+start() {
     : >"$TMP/gunicorn.log"
-    "$1" "$PORT" "$VENV/bin/gunicorn" --chdir "$APPS" --bind "127.0.0.1:$PORT" --workers "$WORKERS" \
-        --worker-class gthread --threads 4 --keep-alive 30 --graceful-timeout 10 --no-control-socket \
-        python-wsgi:application
+    "${1:-start_app}" "$PORT" "$VENV/bin/gunicorn" --chdir "$APPS" --bind "127.0.0.1:$PORT" --workers "$WORKERS" \
+        --worker-class "$KIND" --threads 4 --asgi-loop uvloop --keep-alive 30 --graceful-timeout 10 --no-control-socket \
+        "$APPLICATION"
 }
 
 # --- the run --------------------------------------------------------------------------------------------------------
@@ -165,35 +165,42 @@ fi
 
 check "uvloop: streams, TLS, child processes, signals, threads, timers" runs_through "$VENV/bin/python" uvloop
 
-PORT=$(free_port)
-if [[ ${#LAUNCHER[@]} -gt 0 ]]; then
-    start_gunicorn start_native
-    check 'gunicorn, natively: reloads under load' reload_under_load "$TMP/failed.native"
+variants gthread asgi
+for KIND in "${VARIANTS[@]}"; do
+    with="gunicorn, $KIND"
+    APPLICATION=python-${KIND/gthread/wsgi}:application
+    rm -f "$TMP/failed.native"
+    PORT=$(free_port)
+    if [[ ${#LAUNCHER[@]} -gt 0 ]]; then
+        start start_native
+        check "$with, natively: reloads under load" uncounted reload_under_load "$TMP/failed.native"
+        kill -TERM "$APP_PID"
+        await_exit "$with, natively: a graceful stop"
+    fi
+    start
+    check "$with: all workers are there" wait_for 10 worker_count_is
+    check "$with: all run under the library" all_under_library
+    check "$with: each worker answers" all_answer
+    # shellcheck disable=SC2046
+    BASE=$(sockets $(workers))
+    check "$with: every request on 20 connections is answered" http_load --connections 20 --seconds 2
+    check "$with: every request with its own connection is answered, and closed" \
+        http_load --connections 8 --fresh --seconds 1
+    check "$with: clients that vanish" vanishing_clients
+    check "$with: all connections are closed" sockets_back "$BASE"
+    check "$with: three reloads under load, no failed request beyond native" reload_here
+    check "$with: workers of the last reload run under the library" all_under_library
+    check "$with: idle, all are quiet" all_quiet
+    curl -fsS --max-time 20 -o "$TMP/slow" "$(url slow)" 2>"$TMP/slow.log" </dev/null &
+    SLOW=$!
+    sleep 0.5
+    FAMILY=$(workers)
     kill -TERM "$APP_PID"
-    await_exit 'gunicorn, natively: a graceful stop'
-fi
-start_gunicorn start_app
-check 'gunicorn: all workers are there' wait_for 10 worker_count_is
-check 'gunicorn: all run under the library' all_under_library
-check 'gunicorn: each worker answers' all_answer
-# shellcheck disable=SC2046
-BASE=$(sockets $(workers))
-check 'gunicorn: every request on 20 connections is answered' http_load --connections 20 --seconds 2
-check 'gunicorn: every request with its own connection is answered, and closed' \
-    http_load --connections 8 --fresh --seconds 1
-check 'gunicorn: clients that vanish' vanishing_clients
-check 'gunicorn: all connections are closed' sockets_back "$BASE"
-check 'gunicorn: three reloads under load, no failed request beyond native' reload_here
-check 'gunicorn: workers of the last reload run under the library' all_under_library
-check 'gunicorn: idle, all are quiet' all_quiet
-curl -fsS --max-time 20 -o "$TMP/slow" "$(url slow)" 2>"$TMP/slow.log" </dev/null &
-SLOW=$!
-sleep 0.5
-FAMILY=$(workers)
-kill -TERM "$APP_PID"
-check 'gunicorn: a request in flight is answered through a graceful stop' slow_is_whole
-await_exit 'gunicorn: a graceful stop'
-check 'gunicorn: no worker is left, no trouble in the log' none_left "$FAMILY"
-echo "# Python $("$PYTHON" -c 'import platform; print(platform.python_version())'), ${PACKAGES[*]}: asyncio and" \
-    "uvloop with streams, TLS, children, signals; gunicorn served $(total) requests"
+    check "$with: a request in flight is answered through a graceful stop" slow_is_whole
+    await_exit "$with: a graceful stop"
+    check "$with: no worker is left, no trouble in the log" none_left "$FAMILY"
+    compare "$with" start wrk_rate /body
+done
+summary "Python $("$PYTHON" -c 'import platform; print(platform.python_version())'), ${PACKAGES[*]}" \
+    'asyncio and uvloop with streams, TLS, children, signals; gunicorn with threads and with ASGI on uvloop, reloads under load'
 finish

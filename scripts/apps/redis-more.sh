@@ -29,6 +29,8 @@ start() {
     mkdir -p "$TMP/$1"
     read -r -a words <<<"$(server "$@")"
     start_app "$1" "${words[@]//\'/}"
+    # It listens before it has read its file, and until then answers every command by an error.
+    wait_for 20 info_is "$1" loading 0 || not_ok 'it has read its file'
 }
 
 # at PORT WORD...: redis-cli.
@@ -87,7 +89,6 @@ rewrite_under_load() {
 }
 
 killed_and_back() {
-    wait_for 20 info_is "$FIRST" loading 0
     keys_are_there "$FIRST" before
     keys_are_there "$FIRST" during
     keys_are_there "$FIRST" last
@@ -103,7 +104,6 @@ synced() {
 # replica MASTER REPLICA: syncs while a load goes on, and then follows each write.
 replica() {
     local load
-    wait_for 20 info_is "$2" loading 0
     within 60 redis-benchmark -p "$1" -q -t set,lpush -n 30000 -c 20 -r 1000 >"$TMP/load.out" &
     load=$!
     same 'answer' "$(at "$2" REPLICAOF 127.0.0.1 "$1")" OK
@@ -207,6 +207,8 @@ check 'idle' quiet "$APP_PID"
 kill -TERM "$APP_PID"
 await_exit 'SIGTERM'
 check 'nothing is left' nothing_left "$FIRST" "$SECOND"
+start_compared() { start "$PORT"; }
+compare 'SET with AOF' start_compared redis_rate -t set -n 50000 -c 50 -r 1000
 summary "$(redis-server --version | cut -d ' ' -f 1-3)" \
     "I/O threads, AOF and a kill, replica and failover, 20 subscribers, $CLIENTS clients"
 finish

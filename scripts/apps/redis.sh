@@ -9,8 +9,11 @@ begin 240 redis-server redis-cli redis-benchmark
 
 PORT=$(free_port)
 KEYS=10000
-SERVER=(redis-server --port "$PORT" --bind 127.0.0.1 --dir "$TMP" --save '' --appendonly no --daemonize no
-    --dbfilename dump.rdb --maxclients 2000)
+
+start() {
+    start_app "$PORT" redis-server --port "$PORT" --bind 127.0.0.1 --dir "$TMP" --save '' --appendonly no --daemonize no \
+        --dbfilename dump.rdb --maxclients 2000
+}
 
 cli() { within 60 redis-cli -p "$PORT" "$@"; }
 
@@ -35,6 +38,7 @@ store() {
     cli --pipe <"$TMP/sets" | tail -n 1 | tee "$TMP/pipe.out"
     same 'answers' "$(<"$TMP/pipe.out")" "errors: 0, replies: $KEYS"
     same 'answer to a big SET' "$(cli -x SET big <"$TMP/big")" OK
+    served $((KEYS + 1))
 }
 
 read_back() {
@@ -42,6 +46,7 @@ read_back() {
     cmp "$TMP/gotten" "$TMP/values"
     # Raw output ends with a newline more.
     cli --raw GET big | head -c 3000000 | cmp - "$TMP/big"
+    served $((KEYS + 1))
 }
 
 # --- the checks -----------------------------------------------------------------------------------------------------
@@ -53,12 +58,14 @@ benchmark() {
     within 60 redis-benchmark -p "$PORT" -q -t get,set -n 50000 -c "$1" -P "$2" >"$TMP/bench.out"
     tr '\r' '\n' <"$TMP/bench.out" | grep 'requests per second' | tee "$TMP/bench.sum"
     same 'results' "$(wc -l <"$TMP/bench.sum")" 2
+    served 100000
 }
 
 # The client, whose event loop is redis' own, under the library as well.
 benchmark_under_library() {
     within 60 "${LAUNCHER[@]}" redis-benchmark -p "$PORT" -q -t get,set -n 50000 -c 50 | tr '\r' '\n' |
         grep 'requests per second'
+    served 100000
 }
 
 # Only the connection that asks is left.
@@ -118,6 +125,7 @@ snapshot_under_load() {
     wait_for 30 info_is rdb_bgsave_in_progress 0
     same 'rdb_last_bgsave_status' "$(info rdb_last_bgsave_status)" ok
     wait "$load"
+    served 100000
     [[ -s $TMP/dump.rdb ]]
     cli DBSIZE | tee "$TMP/dbsize"
 }
@@ -135,7 +143,7 @@ shut_down() {
 
 # --- the run --------------------------------------------------------------------------------------------------------
 
-start_app "$PORT" "${SERVER[@]}"
+start
 check 'PING' pings
 check 'it runs under the library' under_library "$APP_PID"
 check "$KEYS random values and a big one: made" make_data
@@ -158,10 +166,15 @@ check 'idle after BGSAVE' server_quiet
 shut_down
 await_exit 'SHUTDOWN NOSAVE'
 
-start_app "$PORT" "${SERVER[@]}"
+start
 check 'after a restart from the snapshot everything is there' same_after_restart
 check 'redis-benchmark itself under the library' benchmark_under_library
 check 'all connections are closed' clients_gone
 shut_down
 await_exit 'SHUTDOWN NOSAVE of the second server'
+compare 'GET' start redis_rate -t get -n 60000 -c 50
+compare 'GET, 16 at a time' start redis_rate -t get -n 400000 -c 50 -P 16
+compare 'GET, 1 client' start redis_rate -t get -n 20000 -c 1
+summary "$(redis-server --version | cut -d ' ' -f 1-3)" \
+    'random values compared, pipelines, 500 clients, a subscriber, blocked clients, a snapshot under load, a restart'
 finish

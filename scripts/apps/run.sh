@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs the tests with real programs by `prove`: all of them, or those named; words with a dash go to prove.
 #
-#   scripts/apps/run.sh                  under the library (the release build)
-#   APP_RUN= scripts/apps/run.sh nginx   natively, one of them; lib.sh tells what else can be set
+#   scripts/apps/run.sh                         under the library (the release build)
+#   APP_RUN= scripts/apps/run.sh nginx          natively, one of them; lib.sh tells what else can be set
+#   APP_PAIRS=5 scripts/apps/run.sh nginx       with its throughput beside the native one
 
 set -euo pipefail
 cd "$(dirname "$0")"

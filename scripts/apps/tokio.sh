@@ -56,10 +56,12 @@ fi
 check 'the servers are built' build
 [[ -x $BUILT/release/tokio-echo && -x $BUILT/release/mio-echo ]] || finish
 
+start() { start_app "$PORT" "$BUILT/release/$kind-echo" "$PORT"; }
+
 for kind in tokio mio; do
     PORT=$(free_port)
     rm -f "$TMP/loads"
-    start_app "$PORT" "$BUILT/release/$kind-echo" "$PORT"
+    start
     check "$kind: it runs under the library" under_library "$APP_PID"
     [[ $kind == mio ]] || check 'tokio: timers, tasks, blocking calls, datagrams, pairs, children' beside
     sleep 0.2 # the connection that asked whether it listens is closed
@@ -75,7 +77,7 @@ for kind in tokio mio; do
     check "$kind: its counts are those of the clients" served_what_was_loaded
     check "$kind: five children" same children "$(counted children)" 5
     if [[ $kind == tokio ]]; then check 'tokio: timers tick' ticked; else check 'mio: wake-ups are answered' woken; fi
-    echo "# $kind $(version $kind): echo, half-closed, vanishing and idle clients, children, signals, timers, wake-ups;" \
-        "$(loaded messages) messages served on $(loaded connections) connections"
+    compare 'echo' start ask_rate "$MESSAGE"
+    summary "$kind $(version $kind)" 'echo, half-closed, vanishing and idle clients, children, signals, timers, wake-ups'
 done
 finish
