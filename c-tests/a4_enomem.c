@@ -48,12 +48,17 @@ int main(void)
 {
     struct rlimit before, low;
     struct waiter waiter;
-    int old = make_epoll(), outer = make_epoll(), pair[2], descriptors, missing = 0, lost = 0;
+    int pair[2], descriptors, missing = 0, lost = 0;
 
-    /* So many watches at a time are not there for b6_max_user_watches, which lowers the limit that is locked here. */
+    /*
+     * So many watches at a time are not there for b6_max_user_watches, which lowers the limit that is locked here: before
+     * the first instance, for the limit may be read just once.
+     */
     int limit = open("/proc/sys/fs/epoll/max_user_watches", O_RDONLY | O_CLOEXEC);
     if (limit >= 0)
         must(flock(limit, LOCK_SH));
+
+    int old = make_epoll(), outer = make_epoll();
 
     must(getrlimit(RLIMIT_NOFILE, &low));
     low.rlim_cur = low.rlim_max;
