@@ -20,6 +20,8 @@ SOAK_SECONDS ?= 3600
 # Everything is built in one place, whatever the environment says: scripts look for it there.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 unexport CARGO_BUILD_TARGET
+# For `make apps` only, and there in one of the two ways.
+unexport APP_PAIRS
 RELEASE := target/release
 DIST := target/dist
 UEPOLL := $(RELEASE)/uepoll

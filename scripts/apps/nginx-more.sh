@@ -147,8 +147,11 @@ reloads() {
 }
 
 new_master() {
-    [[ -s $TMP/nginx.pid && -s $TMP/nginx.pid.oldbin ]] && [[ $(<"$TMP/nginx.pid") != "$APP_PID" ]] &&
-        [[ $(children "$(<"$TMP/nginx.pid")" | wc -w) == 4 ]]
+    local pid
+    # The old master renames its file a while before the new one writes its own, and $(<FILE) of a file that has just gone
+    # ends the shell, whatever it stands in.
+    pid=$(cat "$TMP/nginx.pid" 2>/dev/null) || return
+    [[ -n $pid && -s $TMP/nginx.pid.oldbin && $pid != "$APP_PID" && $(children "$pid" | wc -w) == 4 ]]
 }
 
 # As the manual has it: a new master beside the old one, the old workers finish, the old master ends.
