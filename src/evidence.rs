@@ -247,7 +247,8 @@ impl Inner {
             && item.trigger.doubt(item.kind).is_some()
             && !std::mem::replace(&mut item.doubted, true)
         {
-            self.doubts.push(key);
+            let since = if self.is_shared { sys::coarse_millis() } else { 0 };
+            self.doubts.push(Doubtful { key, since });
         }
     }
 
@@ -267,15 +268,23 @@ impl Inner {
 
     /// Asks about the items that neither poll nor the hooks can speak for. Gives hits of its own, and whether the
     /// question has to be asked again while somebody sleeps.
+    ///
+    /// Where threads share the instance, what one of them has been told of it is about to read: it is left alone for a
+    /// while.
     pub fn resolve_doubts(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
         if self.doubts.is_empty() {
             return false;
         }
         let table = engine.table;
+        let now = if self.is_shared { sys::coarse_millis() } else { 0 };
         let mut doubts = std::mem::take(&mut self.doubts);
-        doubts.retain(|&key| {
-            let keep = self.ask(table, key, hits);
-            if !keep && let Some(item) = self.interest.by_key(key) {
+        doubts.retain_mut(|doubtful| {
+            if self.is_shared && now.wrapping_sub(doubtful.since) < GRACE {
+                return true;
+            }
+            doubtful.since = now;
+            let keep = self.ask(table, doubtful.key, hits);
+            if !keep && let Some(item) = self.interest.by_key(doubtful.key) {
                 item.doubted = false;
             }
             keep
@@ -368,6 +377,17 @@ impl Inner {
         }
         keep
     }
+}
+
+/// How long an item of a shared instance is left alone after a report or a question, in milliseconds. With half a
+/// [`TICK`](crate::wait::TICK) it stays within a whole one.
+const GRACE: u32 = 4;
+
+/// An item that has to be asked about.
+pub struct Doubtful {
+    pub(crate) key: Key,
+    /// When it was reported, or asked about last, in milliseconds; only where threads share the instance.
+    since: u32,
 }
 
 /// What shows that a level was low.

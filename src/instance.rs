@@ -14,6 +14,7 @@ use crate::backend::{Hit, Key, Set, Watch};
 use crate::edge::Trigger;
 use crate::engine::Engine;
 use crate::events::{Event, Events};
+use crate::evidence::Doubtful;
 use crate::faults::make_room;
 use crate::fdtable::{FdTable, FileId, Flags, Holder, Signs};
 use crate::files::Kind;
@@ -101,7 +102,9 @@ pub struct Inner {
     /// Threads that wait behind the leader; the last in is the first out, as the kernel's exclusive waiters are.
     pub followers: VecDeque<SleeperId>,
     /// Edge-triggered items whose input may not be all read, and others that must be asked about.
-    pub doubts: Vec<Key>,
+    pub doubts: Vec<Doubtful>,
+    /// Threads have waited behind each other.
+    pub(crate) is_shared: bool,
     /// Items on numbers that several instances watch, or whose notices may go elsewhere: looked at in each wait.
     pub(crate) crowded: Vec<Key>,
     /// The engine's count of crowdings when `crowded` was made.

@@ -18,7 +18,7 @@ use crate::instance::Instance;
 use crate::nest::MAX_NESTS;
 use crate::sleeper::Sleeper;
 use crate::sys::{self, Result};
-use crate::wait::{Wait, nap};
+use crate::wait::{HALF_TICK, Wait, nap};
 
 /// What an epoll descriptor reports when a wait on it would return something.
 const READABLE: Events = Events::IN.union(Events::RDNORM);
@@ -227,7 +227,7 @@ pub fn copied(fds: &[pollfd]) -> Result<Vec<pollfd>> {
 impl View {
     fn sleep(&mut self, sleeper: &Sleeper, sleep: &mut Sleep) -> Result<usize> {
         self.fds.push(pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 });
-        let mut nap = nap(sleep, self.ticking || sleeper.wake_fd() < 0);
+        let mut nap = nap(sleep, (self.ticking || sleeper.wake_fd() < 0).then_some(HALF_TICK));
         let given = nap.timeout;
         let _inside = sleeper.enter();
         // Something was closed since the array was made: its number may be another file's by now.

@@ -22,6 +22,8 @@ use crate::sys::{self, Result};
 
 /// While somebody sleeps and there is an item that only asking can tell of, it is asked this often.
 pub const TICK: timespec = timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// Where threads share the instance: an item may just have been left alone.
+pub const HALF_TICK: timespec = timespec { tv_sec: 0, tv_nsec: TICK.tv_nsec / 2 };
 
 /// How often to see whether the leader's look is over before sleeping behind it: about 5 us.
 const LOOK_SPINS: u32 = 256;
@@ -154,6 +156,7 @@ impl Wait<'_, '_> {
         inner.take_notices(engine, instance);
         let mut asked = Vec::new();
         let ticking = inner.resolve_doubts(engine, &mut asked) || sleeper.wake_fd() < 0;
+        let tick = if inner.is_shared { HALF_TICK } else { TICK };
         let parked = if self.sleep.is_over() { inner.parked() } else { Vec::new() };
         if !self.sleep.is_over() {
             inner.park_idle(engine, instance);
@@ -165,7 +168,7 @@ impl Wait<'_, '_> {
         drop(inner);
 
         let at_once = !asked.is_empty() || instance.wants_attention();
-        let mut nap = if at_once { Sleep::NONE } else { nap(&self.sleep, ticking) };
+        let mut nap = if at_once { Sleep::NONE } else { nap(&self.sleep, ticking.then_some(tick)) };
         let given = nap.timeout;
         let slept = set.wait(sleeper, &mut nap);
         if !at_once {
@@ -190,7 +193,10 @@ impl Wait<'_, '_> {
         inner.led = false;
         sleeper.forget_kick();
         let settled = inner.settle(engine);
+        // What crossed with a write or a read is asked about. No lock is waited for inside.
+        let inside = sleeper.enter();
         let delivered = inner.deliver(engine, instance, &mut hits, self.max, self.sink);
+        drop(inside);
         inner.recycle(hits);
         let over = self.sleep.is_over() && !instance.wants_attention();
         let next = match (delivered.count, slept) {
@@ -224,6 +230,7 @@ impl Wait<'_, '_> {
         inner.followers.push_back(id);
         // What one thread has not read yet, another one may be reading.
         inner.habit.break_off();
+        inner.is_shared = true;
         drop(inner);
 
         let slept =
@@ -251,7 +258,7 @@ impl Wait<'_, '_> {
     }
 
     fn sleep_on_eventfd(&mut self, sleeper: &Sleeper) -> Result<()> {
-        let mut nap = nap(&self.sleep, sleeper.wake_fd() < 0);
+        let mut nap = nap(&self.sleep, (sleeper.wake_fd() < 0).then_some(TICK));
         let given = nap.timeout;
         let mut set = [pollfd { fd: sleeper.wake_fd(), events: libc::POLLIN, revents: 0 }];
         let slept = sys::sleep(&mut set, nap.timeout.as_mut(), nap.mask.as_ref());
@@ -260,11 +267,13 @@ impl Wait<'_, '_> {
     }
 }
 
-/// The next stretch of a sleep.
-pub fn nap(sleep: &Sleep, ticking: bool) -> Sleep {
+/// The next stretch of a sleep, which ends at the next tick, if there is one.
+pub fn nap(sleep: &Sleep, tick: Option<timespec>) -> Sleep {
     let mut nap = *sleep;
-    if ticking && nap.timeout.is_none_or(|left| longer(left, TICK)) {
-        nap.timeout = Some(TICK);
+    if let Some(tick) = tick
+        && nap.timeout.is_none_or(|left| longer(left, tick))
+    {
+        nap.timeout = Some(tick);
     }
     nap
 }

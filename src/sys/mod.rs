@@ -369,6 +369,14 @@ pub fn now() -> timespec {
     now
 }
 
+/// The time in milliseconds, modulo 2^32, as of the last tick of the kernel: no system call, and some 4 ms late.
+pub fn coarse_millis() -> u32 {
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: one writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32)
+}
+
 /// Wakes up to `count` of those who sleep in [`futex_wait`] on `word`.
 pub fn futex_wake(word: &AtomicU32, count: c_int) {
     // SAFETY: only the address is used.
