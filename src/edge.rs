@@ -22,6 +22,7 @@
 use crate::events::{Events, Reports};
 use crate::fdtable::Signs;
 use crate::files::Kind;
+use crate::sys;
 
 /// When a registered file's state is news: the item's mask, and what it has told already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,17 +179,19 @@ impl Trigger {
         }
     }
 
-    /// Whether the item has to be asked about, and why.
+    /// Whether the item has to be asked about, and why. `told` is what its last report counted.
     #[must_use]
-    pub fn doubt(&self, kind: Kind) -> Option<Doubt> {
+    pub fn doubt(&self, kind: Kind, told: Option<Backlog>) -> Option<Doubt> {
         let armed = self.armed()?;
         // An instance tells by itself what is new in it.
         if kind == Kind::Epoll {
             return None;
         }
         if !armed.contains(Events::ALWAYS) {
-            // A connection that both sides have ended stays so; what woke somebody is still to be told.
-            let over = kind == Kind::Tcp
+            // A connection that was told when it was closed stays so; before, it may yet be reset.
+            let closed = matches!(told, Some(Backlog::Ended { state: sys::TCP_CLOSE, .. }));
+            let over = closed
+                && kind == Kind::Tcp
                 && !self.deaf
                 && !armed.intersects(Events::RDHUP | Events::HUP)
                 && !armed.intersects(self.wanted() - Events::ALWAYS);
@@ -421,7 +424,7 @@ mod tests {
         item.reported(end);
         item.rearm(Signs::DRAINED, Kind::Tcp);
         assert_eq!(item.news(end), None, "a read of 0 does not start it again");
-        assert_eq!(item.doubt(Kind::Tcp), None);
+        assert_eq!(item.doubt(Kind::Tcp, None), None);
     }
 
     #[test]
@@ -429,11 +432,13 @@ mod tests {
         let mut item = edge(Events::IN);
         item.reported(Events::HUP);
         assert_eq!(item.watch(), None);
-        assert_eq!(item.doubt(Kind::Pipe), Some(Doubt::Unmaskable));
+        assert_eq!(item.doubt(Kind::Pipe, None), Some(Doubt::Unmaskable));
         item.noticed(Events::empty());
         assert!(item.watch().is_some());
         item.reported(Events::HUP | Events::RDHUP | Events::IN);
-        assert_eq!(item.doubt(Kind::Tcp), None, "nothing can follow");
+        assert_eq!(item.doubt(Kind::Tcp, None), Some(Doubt::Unmaskable), "a reset may follow");
+        let closed = Backlog::Ended { state: sys::TCP_CLOSE, arrivals: 0 };
+        assert_eq!(item.doubt(Kind::Tcp, Some(closed)), None, "nothing can follow");
     }
 
     #[test]
@@ -463,14 +468,14 @@ mod tests {
     #[test]
     fn unread_input_is_doubtful_until_it_is_armed() {
         let mut item = edge(Events::IN);
-        assert_eq!(item.doubt(Kind::Pipe), None);
+        assert_eq!(item.doubt(Kind::Pipe, None), None);
         item.reported(Events::IN);
-        assert_eq!(item.doubt(Kind::Pipe), Some(Doubt::Unread));
+        assert_eq!(item.doubt(Kind::Pipe, None), Some(Doubt::Unread));
         item.rearm_input();
-        assert_eq!(item.doubt(Kind::Pipe), None);
+        assert_eq!(item.doubt(Kind::Pipe, None), None);
         let mut output = edge(Events::OUT);
         output.reported(Events::OUT);
-        assert_eq!(output.doubt(Kind::Pipe), None);
+        assert_eq!(output.doubt(Kind::Pipe, None), None);
     }
 
     #[test]

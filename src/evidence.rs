@@ -244,7 +244,7 @@ impl Inner {
     pub fn doubt(&mut self, index: u32) {
         let key = self.interest.key(index);
         if let Some(item) = self.interest.get_mut(index)
-            && item.trigger.doubt(item.kind).is_some()
+            && item.trigger.doubt(item.kind, item.backlog).is_some()
             && !std::mem::replace(&mut item.doubted, true)
         {
             let since = if self.is_shared { sys::coarse_millis() } else { 0 };
@@ -300,16 +300,16 @@ impl Inner {
         let Some(item) = self.interest.by_key(key) else { return false };
         let private = table.word(item.via).is(Flags::PRIVATE);
         let before = item.trigger;
-        let keep = match item.trigger.doubt(item.kind) {
+        let keep = match item.trigger.doubt(item.kind, item.backlog) {
             None => return false,
             // The hooks see each write to it.
             Some(Doubt::Unread) if private && item.kind.wakes_itself() => return false,
-            // What is missing in the file is not counted yet.
-            Some(Doubt::Unread) if table.home(item.via).is_some_and(|home| !home.await_reads()) => {
-                true
-            }
             Some(Doubt::Unread) => {
-                let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
+                let (now, settled) = poll::counted_as(item.backlog, table, item.via, item.kind);
+                // What is missing in the file is not counted yet.
+                if !settled {
+                    return true;
+                }
                 let is_low = || {
                     let input = (Events::IN | Events::RDNORM).to_poll();
                     sys::levels_now(item.via, input) & input == 0
@@ -341,8 +341,9 @@ impl Inner {
             Some(Doubt::Unmaskable) => {
                 let whole = item.trigger.whole();
                 let levels = Events::from_poll(sys::levels_now(item.via, whole.to_poll()));
-                let backlog = poll::backlog_as(item.backlog, table, item.via, item.kind);
+                let (backlog, settled) = poll::counted_as(item.backlog, table, item.via, item.kind);
                 if let (Some(then), Some(now)) = (&mut item.backlog, backlog)
+                    && settled
                     && !now.is_empty()
                     && then.grew(now)
                 {

@@ -145,8 +145,13 @@ impl Entry {
     pub fn await_reads(&self) -> bool {
         (0..READ_SPINS).any(|_| {
             std::hint::spin_loop();
-            self.readers.load(Ordering::SeqCst) == 0
+            !self.is_being_read()
         })
+    }
+
+    /// Whether one is on its way now.
+    pub fn is_being_read(&self) -> bool {
+        self.readers.load(Ordering::SeqCst) != 0
     }
 
     /// Bytes that the program's reads took so far, modulo 2^32.

@@ -269,6 +269,12 @@ impl Op {
         }
     }
 
+    /// Whether it closes a number.
+    pub fn closes(self) -> bool {
+        let onto = matches!(self, Op::Dup2 { .. } | Op::Dup3 { .. });
+        onto || matches!(self, Op::Close(_) | Op::Reset(_) | Op::CloseRange { .. })
+    }
+
     /// How many labels of instances it makes.
     pub fn instances(self) -> u8 {
         u8::from(matches!(self, Op::Instance | Op::DupInstance(_)))

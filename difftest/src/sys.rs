@@ -100,9 +100,14 @@ pub mod kernel {
     }
 
     pub fn poll(fd: Fd, events: i16) -> Answer<i16> {
+        poll_for(fd, events, 0)
+    }
+
+    /// The same, for so many milliseconds.
+    pub fn poll_for(fd: Fd, events: i16, time: u8) -> Answer<i16> {
         let mut polled = [libc::pollfd { fd, events, revents: 0 }];
-        let mut none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        raw!(ppoll, polled.as_mut_ptr(), 1usize, &raw mut none, 0usize, 8usize)?;
+        let mut left = libc::timespec { tv_sec: 0, tv_nsec: i64::from(time) * 1_000_000 };
+        raw!(ppoll, polled.as_mut_ptr(), 1usize, &raw mut left, 0usize, 8usize)?;
         Ok(polled[0].revents)
     }
 

@@ -28,6 +28,9 @@ const SLEEP: u32 = 3;
 /// So many are looked at by themselves at most.
 const FRESH: usize = 32;
 
+/// How often a file is counted again, if a read crossed that.
+const TRIES: usize = 3;
+
 /// Not in the set.
 const NOWHERE: u32 = u32::MAX;
 
@@ -207,20 +210,35 @@ pub fn look(table: &FdTable, watches: &[(Key, Watch)], hits: &mut Vec<Hit>) {
     }
 }
 
-/// How much is queued in a watched file, and how much the program has read of it so far.
-pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
+/// How much is queued in a watched file, and how much the program has read of it so far; and whether the two belong together,
+/// for a read may have taken bytes that are not counted yet.
+pub fn counted(table: &FdTable, fd: RawFd, kind: Kind) -> Option<(Backlog, bool)> {
     let consumed = match kind {
         // Reading it sets it to 0.
         Kind::Eventfd => 0,
-        Kind::Signalfd => return Some(Backlog::Pending(sys::pending_signals())),
+        Kind::Signalfd => return Some((Backlog::Pending(sys::pending_signals()), true)),
         _ => {
             let home = table.home(fd)?;
-            // If one has lost its processor just here, what it took will look like what came.
-            home.await_reads();
-            home.consumed()
+            let mut tries = 0..TRIES;
+            return loop {
+                let settled = home.await_reads();
+                let consumed = home.consumed();
+                let queued = files::queued(fd, kind, table.peer_of(fd))?;
+                let same = settled && !home.is_being_read() && home.consumed() == consumed;
+                if same || tries.next().is_none() {
+                    break Some((Backlog::Queue { queued, consumed }, same));
+                }
+            };
         }
     };
-    Some(Backlog::Queue { queued: files::queued(fd, kind, table.peer_of(fd))?, consumed })
+    let queued = files::queued(fd, kind, table.peer_of(fd))?;
+    Some((Backlog::Queue { queued, consumed }, true))
+}
+
+/// The same, where nothing better can be done about a read that has lost its processor between taking and counting: what
+/// it took will look like what came.
+pub fn backlog(table: &FdTable, fd: RawFd, kind: Kind) -> Option<Backlog> {
+    counted(table, fd, kind).map(|(backlog, _)| backlog)
 }
 
 /// The same, in the way that it was counted before.
@@ -234,6 +252,21 @@ pub fn backlog_as(
         Some(Backlog::Arrivals(_)) => arrivals(fd),
         Some(Backlog::Ended { .. }) => ended(fd),
         _ => backlog(table, fd, kind),
+    }
+}
+
+/// The same, as [`counted`].
+pub fn counted_as(
+    then: Option<Backlog>,
+    table: &FdTable,
+    fd: RawFd,
+    kind: Kind,
+) -> (Option<Backlog>, bool) {
+    match then {
+        Some(Backlog::Arrivals(_) | Backlog::Ended { .. }) => {
+            (backlog_as(then, table, fd, kind), true)
+        }
+        _ => counted(table, fd, kind).map_or((None, true), |(now, same)| (Some(now), same)),
     }
 }
 

@@ -248,6 +248,9 @@ pub fn receive_memory(fd: RawFd) -> Result<u32> {
     Ok(info[0])
 }
 
+/// The state of a TCP socket that is neither connected nor connecting.
+pub const TCP_CLOSE: u8 = 7;
+
 /// What the kernel tells of a TCP socket (TCP_INFO).
 #[derive(Clone, Copy, Debug)]
 pub struct TcpInfo {
@@ -289,7 +292,6 @@ pub fn tcp_info(fd: RawFd) -> Result<TcpInfo> {
 
 /// Whether a TCP socket is neither connected nor connecting.
 pub fn is_tcp_closed(fd: RawFd) -> bool {
-    const TCP_CLOSE: u8 = 7;
     tcp_info(fd).is_ok_and(|info| info.state == TCP_CLOSE)
 }
 
