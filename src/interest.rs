@@ -122,9 +122,10 @@ impl Item {
 
     /// Whether these signs tell of a wake-up that concerns it: in an instance that is in another one each counts.
     pub fn is_woken_by(&self, signs: Signs) -> bool {
-        // What was read came after a look that did not see it.
-        let came =
-            signs.contains(Signs::TOOK) && !Events::from(self.levels).intersects(Events::READ);
+        // What was read came after a look that did not see it; who waits for urgent bytes only is not shown input.
+        let came = signs.contains(Signs::TOOK)
+            && self.trigger.wants(Events::READ)
+            && !Events::from(self.levels).intersects(Events::READ);
         let input = came || signs.contains(Signs::WOKEN_IN);
         // So did an error that a call was told of; errors wake for whatever mask.
         let failed =
