@@ -57,7 +57,7 @@ static void unmasked(int signal_number)
 
 static void *send_queued(void *unused)
 {
-    for (sent = 0; sent < OFTEN && now_ms() < end; sent++) {
+    for (sent = 0; sent < OFTEN && storm_has_time(end, sent); sent++) {
         while (pthread_sigqueue(target, SIGRTMIN + 3, (union sigval){.sival_int = sent}) != 0)
             sched_yield(); /* the queue is full */
         while (sent - handled > 20)
@@ -71,7 +71,7 @@ static void *send_queued(void *unused)
 
 static void *send_simple(void *unused)
 {
-    for (sent = 0; sent < OFTEN && now_ms() < end; sent++) {
+    for (sent = 0; sent < OFTEN && storm_has_time(end, sent); sent++) {
         must_zero(pthread_kill(target, SIGUSR1));
         while (handled == sent)
             sched_yield();
@@ -131,7 +131,7 @@ int main(void)
     struct sigaction action;
     stack_t stack = {.ss_sp = big_stack, .ss_size = sizeof big_stack};
 
-    time_limit(60);
+    time_limit(120);
     target = pthread_self();
     epfd = make_epoll();
     bell = make_eventfd(0);

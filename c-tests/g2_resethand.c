@@ -31,7 +31,7 @@ static void *keep_sending(void *unused)
 
     int64_t end = now_ms() + STORM_MS;
 
-    for (sent = 0; sent < OFTEN && now_ms() < end; sent++) {
+    for (sent = 0; sent < OFTEN && storm_has_time(end, sent); sent++) {
         must(sigaction(SIGUSR1, &action, NULL));
         must_zero(pthread_kill(target, SIGUSR1));
         while (handled == sent)

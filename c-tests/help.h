@@ -394,8 +394,13 @@ static inline bool waiter_got(struct waiter *waiter, int fd, uint32_t mask)
 
 enum {
     STORM_MS = 8000,    /* a storm is over then: on a busy machine a handler may take milliseconds to get its turn */
-    STORM_ENOUGH = 100, /* so many handlers have run by then on any machine */
+    STORM_ENOUGH = 100, /* but not before so many have run */
 };
+
+static inline bool storm_has_time(int64_t end, int handled)
+{
+    return now_ms() < end || handled < STORM_ENOUGH;
+}
 
 /* SIGUSR1 for one thread, again and again: the next one when its handler has counted the last in `handled`. */
 struct storm {
@@ -433,7 +438,7 @@ static inline void storm_start(struct storm *storm, void (*handler)(int))
 /* Whether it has not yet blown so often, and there is time. */
 static inline bool storm_goes_on(const struct storm *storm, int often)
 {
-    return storm->handled < often && now_ms() < storm->end;
+    return storm->handled < often && storm_has_time(storm->end, storm->handled);
 }
 
 static inline void storm_stop(struct storm *storm)
