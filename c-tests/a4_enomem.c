@@ -22,16 +22,6 @@ static __attribute__((noinline)) void touch_stack(void)
         bytes[i] = 1;
 }
 
-static rlim_t mapped(void)
-{
-    char line[64] = "";
-    int fd = must(open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
-
-    must(read(fd, line, sizeof line - 1));
-    must(close(fd));
-    return strtoul(line, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
-}
-
 /* How many other outcomes than success and ENOMEM there were; `refused` counts the latter. */
 static int wrong, refused;
 

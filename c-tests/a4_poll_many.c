@@ -10,16 +10,6 @@
 
 enum { MOST = 500000 };
 
-static rlim_t mapped(void)
-{
-    char line[64] = "";
-    int fd = must(open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
-
-    must(read(fd, line, sizeof line - 1));
-    must(close(fd));
-    return strtoul(line, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
-}
-
 int main(void)
 {
     struct rlimit files, before, low;
