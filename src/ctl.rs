@@ -1,7 +1,6 @@
 //! epoll_ctl(2): its checks, in the kernel's order, and the operation.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 
 use libc::c_int;
 use syscalls::Errno;
@@ -11,6 +10,7 @@ use crate::events::{Event, Events};
 use crate::fdtable::{Flags, Word};
 use crate::files::{self, Kind};
 use crate::instance::Instance;
+use crate::sync::atomic::Ordering;
 use crate::sys::{self, Result};
 
 impl Engine {

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use syscalls::Errno;
 
@@ -24,6 +23,7 @@ use crate::observe::Child;
 use crate::park::Shards;
 use crate::patience::Patience;
 use crate::sleeper::SleeperId;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sys::lock::Mutex;
 use crate::sys::{self, Result};
 

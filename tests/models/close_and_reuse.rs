@@ -1,0 +1,61 @@
+//! Close and reuse against delivery: a number is closed and is another file's, while a look at the first one is on its way.
+//! Nothing of the first is told in the second's name, nor after close has returned; the second's events are not lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shuttle::thread;
+
+use crate::help::*;
+
+#[test]
+fn reuse() {
+    for events in [LEVEL, EDGE, ONCE] {
+        check(move || {
+            let program = Program::new();
+            let epfd = program.epoll();
+            let (fd, old) = program.watched(epfd, events);
+            let is_closed: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+            let is_written: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+            let writer = thread::spawn(move || program::write(old));
+            let waiter = thread::spawn(move || {
+                loop {
+                    let was_closed = is_closed.load(Ordering::SeqCst);
+                    let words = program.wait(epfd, 4, Time::Ever).unwrap();
+                    assert!(!was_closed || words == [1000], "told of a closed file");
+                    if words.contains(&1000) {
+                        assert!(is_written.load(Ordering::SeqCst), "told of another file");
+                        return;
+                    }
+                }
+            });
+            program.close(fd);
+            is_closed.store(true, Ordering::SeqCst);
+            let (again, new) = program.pipe();
+            assert_eq!(again, fd);
+            program.add(epfd, again, events, 1000);
+            is_written.store(true, Ordering::SeqCst);
+            program.write(again, new);
+            waiter.join().unwrap();
+            writer.join().unwrap();
+            program.close(again);
+        });
+    }
+}
+
+/// The instance itself is closed and its number another instance's.
+#[test]
+fn instance() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, file) = program.watched(epfd, LEVEL);
+        let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Some));
+        program.close(epfd);
+        let again = program.epoll();
+        program.add(again, fd, LEVEL, 2000);
+        program.write(fd, file);
+        assert_eq!(program.wait(again, 4, Time::Ever), Ok(vec![2000]));
+        let _ = waiter.join().unwrap();
+        program.close(fd);
+    });
+}
