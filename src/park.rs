@@ -39,7 +39,7 @@ const SHARD: usize = if cfg!(shuttle) { 2 } else { 64 };
 /// ... so where most come back, there are fewer with one: twice the threads, and a third less processor time.
 const LIVELY_SHARD: usize = if cfg!(shuttle) { 1 } else { 32 };
 /// A watcher touches little of its stack.
-const STACK: usize = 64 * 1024;
+const STACK: usize = if cfg!(shuttle) { 512 * 1024 } else { 64 * 1024 };
 /// An empty shard's thread ends after this.
 const RETIRE: timespec = timespec { tv_sec: 1, tv_nsec: 0 };
 

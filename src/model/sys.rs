@@ -70,6 +70,14 @@ shuttle::lazy_static! {
     static ref CHANGED: Condvar = Condvar::new();
 }
 
+/// With MODEL_TRACE in the environment the calls are told as they come: for a model of which one schedule fails.
+fn trace(what: impl FnOnce() -> String) {
+    static IS_ON: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    if *IS_ON.get_or_init(|| std::env::var_os("MODEL_TRACE").is_some()) {
+        println!("{}: {}", program::me(), what());
+    }
+}
+
 type Locked = MutexGuard<'static, State>;
 
 fn kernel() -> Locked {
@@ -125,6 +133,20 @@ pub mod program {
         (fd, FileRef(state.numbers[&fd]))
     }
 
+    /// The same, with a number that was just closed.
+    pub fn pipe_at(fd: RawFd) -> FileRef {
+        loop {
+            let mut state = kernel();
+            if !state.numbers.contains_key(&fd) {
+                state.open(true, fd);
+                return FileRef(state.numbers[&fd]);
+            }
+            // The library makes a descriptor, which it moves away at once.
+            drop(state);
+            crate::sync::thread::yield_now();
+        }
+    }
+
     /// Writes a byte.
     pub fn write(file: FileRef) {
         kernel().add(file.0, 1);
@@ -138,6 +160,7 @@ pub mod program {
     /// Closes a number, and sees that nobody keeps its file.
     pub fn close(fd: RawFd) {
         let mut state = kernel();
+        trace(|| format!("close of {fd}"));
         let Some(file) = state.shut(fd) else { return };
         let file = &state.files[file];
         assert!(file.numbers > 0 || file.holders == 0, "closed, and somebody still holds {fd}");
@@ -218,6 +241,7 @@ pub fn ppoll(
             held.push((file, state.files[file].wakes));
         }
     }
+    trace(|| format!("poll of {:?}", fds.iter().map(|polled| polled.fd).collect::<Vec<_>>()));
     // Between taking hold and looking somebody else may run.
     drop(state);
     let mut state = kernel();
@@ -234,7 +258,7 @@ pub fn ppoll(
         if found > 0 || zero {
             break Ok(found);
         }
-        state = match asleep(state, ends, |state| {
+        state = match asleep(state, ends, true, |state| {
             held.iter().any(|&(file, wakes)| state.files[file].wakes != wakes)
         }) {
             (state, Woken::Up) => state,
@@ -261,6 +285,7 @@ pub fn ppoll(
     for (file, _) in held {
         state.files[file].holders -= 1;
     }
+    trace(|| format!("poll gives {result:?}"));
     result
 }
 
@@ -270,13 +295,18 @@ enum Woken {
     Late,
 }
 
-/// Sleeps until `is_up`, a signal, or, if the sleep ends by itself, at any moment.
-fn asleep(mut state: Locked, ends: bool, is_up: impl Fn(&State) -> bool) -> (Locked, Woken) {
+/// Sleeps until `is_up`, a signal, if it lets handlers in, or, if it ends by itself, at any moment.
+fn asleep(
+    mut state: Locked,
+    ends: bool,
+    handles: bool,
+    is_up: impl Fn(&State) -> bool,
+) -> (Locked, Woken) {
     loop {
         if is_up(&state) {
             return (state, Woken::Up);
         }
-        if state.signals.remove(&program::me()) {
+        if handles && state.signals.remove(&program::me()) {
             return (state, Woken::Signal);
         }
         if !ends {
@@ -314,6 +344,7 @@ pub fn eventfd_signal(fd: RawFd) {
         handler();
         state = kernel();
     }
+    trace(|| format!("signal to {fd}"));
     if let Some(&file) = state.numbers.get(&fd) {
         state.add(file, 1);
     }
@@ -321,6 +352,7 @@ pub fn eventfd_signal(fd: RawFd) {
 
 /// Sets an eventfd back to 0.
 pub fn eventfd_reset(fd: RawFd) {
+    trace(|| format!("reset of {fd}"));
     if let Some(file) = kernel().file(fd) {
         file.queued = 0;
     }
@@ -365,17 +397,18 @@ pub fn bytes_readable(fd: RawFd) -> Result<u32> {
 
 /// Sleeps until `word` is no longer `value`, or somebody wakes it.
 pub fn futex_wait(word: &AtomicU32, value: u32) {
-    let _ = futex(word, value, false);
+    let _ = futex(word, value, false, false);
 }
 
-fn futex(word: &AtomicU32, value: u32, ends: bool) -> Woken {
+fn futex(word: &AtomicU32, value: u32, ends: bool, handles: bool) -> Woken {
     let mut state = kernel();
     if word.load(Ordering::SeqCst) != value {
         return Woken::Up;
     }
     let me = (std::ptr::from_ref(word) as usize, program::me());
+    trace(|| format!("futex wait on {:#x} while {value}", me.0));
     state.futexes.push(me);
-    let (mut state, woken) = asleep(state, ends, |state| !state.futexes.contains(&me));
+    let (mut state, woken) = asleep(state, ends, handles, |state| !state.futexes.contains(&me));
     state.futexes.retain(|sleeper| *sleeper != me);
     woken
 }
@@ -388,7 +421,7 @@ pub fn sleep_on_futex(word: &AtomicU32, value: u32, timeout: timespec) -> Result
     if quiet::let_in() {
         return Err(Errno::EINTR);
     }
-    match futex(word, value, timeout.tv_sec < EVER) {
+    match futex(word, value, timeout.tv_sec < EVER, true) {
         Woken::Up => Ok(()),
         Woken::Signal => Err(Errno::EINTR),
         Woken::Late => {
@@ -404,6 +437,7 @@ pub fn sleep_on_futex(word: &AtomicU32, value: u32, timeout: timespec) -> Result
 pub fn futex_wake(word: &AtomicU32, count: c_int) {
     let word = std::ptr::from_ref(word) as usize;
     let mut state = kernel();
+    trace(|| format!("futex wake of {word:#x}"));
     for _ in 0..count {
         let Some(place) = state.futexes.iter().position(|sleeper| sleeper.0 == word) else { break };
         state.futexes.remove(place);

@@ -30,14 +30,14 @@ fn reuse() {
             });
             program.close(fd);
             is_closed.store(true, Ordering::SeqCst);
-            let (again, new) = program.pipe();
-            assert_eq!(again, fd);
+            let (again, new) = (fd, program.pipe_at(fd));
             program.add(epfd, again, events, 1000);
             is_written.store(true, Ordering::SeqCst);
             program.write(again, new);
             waiter.join().unwrap();
             writer.join().unwrap();
             program.close(again);
+            program.end(epfd);
         });
     }
 }
@@ -57,5 +57,6 @@ fn instance() {
         assert_eq!(program.wait(again, 4, Time::Ever), Ok(vec![2000]));
         let _ = waiter.join().unwrap();
         program.close(fd);
+        program.end(again);
     });
 }

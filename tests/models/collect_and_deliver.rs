@@ -31,6 +31,7 @@ fn edge_after_edge() {
         let writer = thread::spawn(move || (0..3).for_each(|_| program.write(fd, file)));
         read_all(program, epfd, fd, 3);
         writer.join().unwrap();
+        program.end(epfd);
     });
 }
 
@@ -44,6 +45,7 @@ fn edges_from_outside() {
         let writer = thread::spawn(move || (0..3).for_each(|_| program::write(file)));
         read_all(program, epfd, fd, 3);
         writer.join().unwrap();
+        program.end(epfd);
     });
 }
 
@@ -58,6 +60,7 @@ fn one_write_one_edge() {
         assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
         writer.join().unwrap();
         assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]), "told twice");
+        program.end(epfd);
     });
 }
 
@@ -77,5 +80,6 @@ fn one_shot() {
         assert_eq!(told + rest, 1);
         program.modify(epfd, fd, ONCE);
         assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
+        program.end(epfd);
     });
 }

@@ -19,6 +19,7 @@ fn leader() {
         program.close(closed);
         program.write(other, file);
         assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
+        program.end(epfd);
     });
 }
 
@@ -37,6 +38,7 @@ fn two_closers() {
         program.add(epfd, ready, LEVEL, 1);
         closers.into_iter().for_each(|closer| closer.join().unwrap());
         assert_eq!(waiter.join().unwrap(), Ok(vec![1]));
+        program.end(epfd);
     });
 }
 
@@ -53,7 +55,71 @@ fn observer() {
         program.close(closed);
         program.write(other, file);
         assert_eq!(waiter.join().unwrap(), Ok(vec![7]));
+        program.end(outer);
+        program.end(inner);
     });
+}
+
+/// The same of an item that was removed before.
+#[test]
+fn observer_of_a_removed_one() {
+    check(|| {
+        let program = Program::new();
+        let (inner, outer) = (program.epoll(), program.epoll());
+        let (closed, _) = program.watched(inner, LEVEL);
+        let (other, file) = program.watched(inner, LEVEL);
+        program.add(outer, inner, LEVEL, 7);
+        let waiter = thread::spawn(move || program.wait(outer, 4, Time::Ever));
+        program.delete(inner, closed);
+        program.close(closed);
+        program.write(other, file);
+        assert_eq!(waiter.join().unwrap(), Ok(vec![7]));
+        program.end(outer);
+        program.end(inner);
+    });
+}
+
+/// The leader sleeps over an item that was removed.
+#[test]
+fn removed() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (closed, _) = program.watched(epfd, LEVEL);
+        let (other, file) = program.watched(epfd, EDGE);
+        let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Ever));
+        program.delete(epfd, closed);
+        program.close(closed);
+        program.write(other, file);
+        assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
+        program.end(epfd);
+    });
+}
+
+/// The other end is written to at the same time: the writer may be putting the number on the stack when the closer does.
+#[test]
+fn written_to_meanwhile() {
+    for events in [LEVEL, EDGE] {
+        check(move || {
+            let program = Program::new();
+            let epfd = program.epoll();
+            let (closed, written) = program.watched(epfd, events);
+            let (other, file) = program.watched(epfd, EDGE);
+            let writer = thread::spawn(move || program.write(closed, written));
+            let waiter = thread::spawn(move || {
+                loop {
+                    if program.wait(epfd, 4, Time::Ever).unwrap().contains(&(other as u64)) {
+                        return;
+                    }
+                }
+            });
+            program.close(closed);
+            program.write(other, file);
+            waiter.join().unwrap();
+            writer.join().unwrap();
+            program.end(epfd);
+        });
+    }
 }
 
 /// A closer in a signal handler that interrupted a kick: what the handler waits for must not need the kick.
@@ -70,5 +136,6 @@ fn handler_within_a_kick() {
         program.close(one);
         program.write(other, file);
         assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
+        program.end(epfd);
     });
 }

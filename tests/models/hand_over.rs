@@ -29,6 +29,7 @@ fn two_events(among: impl Fn(Program, i32) -> Vec<thread::JoinHandle<()>>) {
     told.sort_unstable();
     assert_eq!(told, pipes.map(|(fd, _)| fd as u64));
     others.into_iter().for_each(|other| other.join().unwrap());
+    program.end(epfd);
 }
 
 /// Gives an event back that was meant for somebody else.

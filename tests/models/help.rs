@@ -22,7 +22,7 @@ const STEPS: usize = 200_000;
 
 pub fn config() -> Config {
     let mut config = Config::new();
-    config.stack_size = 256 * 1024;
+    config.stack_size = 512 * 1024;
     config.max_steps = MaxSteps::FailAfter(STEPS);
     config
 }
@@ -74,6 +74,13 @@ impl Program {
         let (fd, file) = program::pipe();
         self.table.opened(fd, Kind::Pipe);
         (fd, file)
+    }
+
+    /// A pipe at a number that was just closed.
+    pub fn pipe_at(self, fd: RawFd) -> FileRef {
+        let file = program::pipe_at(fd);
+        self.table.opened(fd, Kind::Pipe);
+        file
     }
 
     /// A pipe that is watched, with its number as the program's word.
