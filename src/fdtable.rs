@@ -72,9 +72,9 @@ impl Entry {
             .map(Word)
     }
 
-    /// Takes and gives flags, if the number still is that file.
-    pub fn set_flags(&self, file: FileId, give: Flags, take: Flags) {
-        self.update(|word| (word.file() == file).then(|| word.without(take).with(give)));
+    /// Takes and gives flags, if the number still is that file. False: it is not.
+    pub fn set_flags(&self, file: FileId, give: Flags, take: Flags) -> bool {
+        self.update(|word| (word.file() == file).then(|| word.without(take).with(give))).is_some()
     }
 
     /// Looks at the counters: from now on they move again.

@@ -369,8 +369,15 @@ impl Inner {
                     if let Place::Parked(watcher) = item.place {
                         self.shards.drop_item(watcher, key);
                     }
-                    if let Some(entry) = table.get(item.via) {
-                        entry.set_flags(item.file, Flags::HELD, Flags::empty());
+                    item.place = Place::Out;
+                    // Its closer finds the mark, or we find that it was there: then nobody would get us out of a poll over
+                    // the file, and its notice may be on its way still.
+                    let held = table.get(item.via).is_some_and(|entry| {
+                        entry.set_flags(item.file, Flags::HELD, Flags::empty())
+                    });
+                    if !held {
+                        self.crowded.push(key);
+                        return;
                     }
                     item.place = Place::Hot;
                 }
