@@ -118,9 +118,12 @@ impl Sleeper {
 
     /// Wakes it, now or when it next sleeps. Safe in a signal handler.
     pub fn kick(&self) {
-        if self.kicked.swap(1, Ordering::SeqCst) != 0 {
-            return;
+        if self.kicked.swap(1, Ordering::SeqCst) == 0 {
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
         let bell = self.bell.load(Ordering::SeqCst);
         if bell == Bell::Eventfd as u8 {
             sys::eventfd_signal(self.wake_fd());
@@ -212,7 +215,9 @@ impl Sleeper {
             return;
         }
         self.ejectors.fetch_add(1, Ordering::SeqCst);
-        self.kick();
+        // Also after another's kick: it may be this very thread's, interrupted before it rang by the handler that closes.
+        self.kicked.store(1, Ordering::SeqCst);
+        self.ring();
         while self.epoch.load(Ordering::SeqCst) == epoch {
             sys::futex_wait(&self.epoch, epoch);
         }
