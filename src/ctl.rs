@@ -91,7 +91,9 @@ impl Engine {
                     inner.apply_signs(self.table, index);
                 }
                 inner.remove(self, instance.slot, index);
-                // Who sleeps on it is not woken: it would find nothing.
+                // Who sleeps on it is not woken: it would find nothing. But who closes it now does not know of observers.
+                drop(inner);
+                self.sleepers.eject_observers();
                 return Ok(());
             }
             (libc::EPOLL_CTL_MOD, Some(index)) => {

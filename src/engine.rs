@@ -311,8 +311,9 @@ impl Engine {
                 if let Some(watcher) = watcher {
                     self.sleepers.eject(watcher);
                 }
-                self.sleepers.eject_observers();
             }
+            // They hold what is in no set, too.
+            self.sleepers.eject_observers();
         }
         Ok(())
     }
