@@ -430,6 +430,9 @@ impl Engine {
         self.table.share_private();
         self.sleepers.after_fork();
         self.release_all();
+        // A thread that is not here may have marked a number, and not put it on its stack: it never will, nor may anybody
+        // else. Such items are looked at with each wait.
+        self.crowdings.fetch_add(1, Ordering::SeqCst);
         for instance in self.registered_instances() {
             instance.inner.lock().after_fork(instance);
             instance.users.store(0, Ordering::SeqCst);
