@@ -336,8 +336,11 @@ impl Inner {
             });
         }
         match item.place {
-            Place::Out => self.let_go(table, key, item.via, item.file),
-            Place::Hot => match &mut self.set {
+            Place::Out if self.set.is_none() && !self.led => {
+                self.let_go(table, key, item.via, item.file);
+            }
+            // What is out may stand in a set that is away: by the number that it lost meanwhile.
+            Place::Out | Place::Hot => match &mut self.set {
                 Some(set) => {
                     set.disarm(key);
                     self.let_go(table, key, item.via, item.file);

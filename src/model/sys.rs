@@ -60,6 +60,7 @@ struct State {
     /// A handler that runs before a thread's next write to an eventfd.
     handler: Option<(usize, Box<dyn FnOnce() + Send>)>,
     clock: timespec_,
+    closed_are_refused: bool,
 }
 
 #[allow(non_camel_case_types)]
@@ -147,6 +148,11 @@ pub mod program {
         }
     }
 
+    /// dup(2).
+    pub fn duplicate(fd: RawFd) -> RawFd {
+        super::dup_from(fd, 3).unwrap()
+    }
+
     /// Writes a byte.
     pub fn write(file: FileRef) {
         kernel().add(file.0, 1);
@@ -189,6 +195,11 @@ pub mod program {
     /// So many polls from now on find no memory, of those of so many descriptors.
     pub fn refuse_polls(count: u32, of: usize) {
         kernel().refusals = (count, of);
+    }
+
+    /// From now on nobody has a reason to poll a number that is closed.
+    pub fn refuse_closed_numbers() {
+        kernel().closed_are_refused = true;
     }
 
     /// A signal handler runs on the calling thread before its next write to an eventfd.
@@ -254,6 +265,12 @@ pub fn ppoll(
             polled.revents =
                 state.file(polled.fd).map_or(libc::POLLNVAL, |file| file.levels(events));
             found += usize::from(polled.revents != 0);
+            let is_closed = polled.revents & libc::POLLNVAL != 0;
+            assert!(
+                !(is_closed && state.closed_are_refused),
+                "a poll of {}, which is closed",
+                polled.fd
+            );
         }
         if found > 0 || zero {
             break Ok(found);

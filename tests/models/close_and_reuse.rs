@@ -60,3 +60,30 @@ fn instance() {
         program.end(again);
     });
 }
+
+/// A number with a duplicate is closed, and then the duplicate, while the set is away with the leader: nothing of them stays
+/// in it. A leader that polls a closed number never sleeps again, for which the steps do not suffice.
+#[test]
+fn duplicate() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, _) = program.watched(epfd, LEVEL);
+        let (other, file) = program.watched(epfd, ONCE);
+        let (third, _) = program.pipe();
+        let twin = program.duplicate(fd);
+        let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Ever));
+        let adder = thread::spawn(move || program.add(epfd, third, LEVEL, 1));
+        program.close(fd);
+        program.close(twin);
+        adder.join().unwrap();
+        program.delete(epfd, third);
+        program.write(other, file);
+        assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
+        // No number of a closed file is polled now.
+        program::refuse_closed_numbers();
+        assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]));
+        assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]));
+        program.end(epfd);
+    });
+}

@@ -76,6 +76,12 @@ impl Program {
         (fd, file)
     }
 
+    pub fn duplicate(self, fd: RawFd) -> RawFd {
+        let new = program::duplicate(fd);
+        self.engine.duplicated(fd, new);
+        new
+    }
+
     /// A pipe at a number that was just closed.
     pub fn pipe_at(self, fd: RawFd) -> FileRef {
         let file = program::pipe_at(fd);
