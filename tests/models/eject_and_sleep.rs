@@ -4,6 +4,7 @@
 //! sleeper that nobody wakes is a deadlock.
 
 use shuttle::thread;
+use uepoll::fdtable::Signs;
 
 use crate::help::*;
 
@@ -111,6 +112,7 @@ fn written_to_meanwhile() {
                     if program.wait(epfd, 4, Time::Ever).unwrap().contains(&(other as u64)) {
                         return;
                     }
+                    thread::yield_now();
                 }
             });
             program.close(closed);
@@ -120,6 +122,26 @@ fn written_to_meanwhile() {
             program.end(epfd);
         });
     }
+}
+
+/// A sign of the same file comes at the same time: who gives it may have marked the number, and not put it on the stack yet,
+/// and then the closer does not do so either.
+#[test]
+fn signed_meanwhile() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (closed, _) = program.watched(epfd, EDGE);
+        let (other, file) = program.watched(epfd, EDGE);
+        let sign = Signs::WOKEN_OUT;
+        let signer = thread::spawn(move || program.engine.sign(closed, sign));
+        let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Ever));
+        program.close(closed);
+        program.write(other, file);
+        assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
+        signer.join().unwrap();
+        program.end(epfd);
+    });
 }
 
 /// A closer in a signal handler that interrupted a kick: what the handler waits for must not need the kick.
