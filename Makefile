@@ -16,6 +16,9 @@ SHORT_APPS ?= nginx redis cpython memcached lighttpd mosquitto libevent libuv no
 APP_PAIRS ?= 3
 # How long `make soak` does.
 SOAK_SECONDS ?= 3600
+# How many schedules `make models` tries of each race; `make test` tries fewer.
+MODEL_SCHEDULES ?= 20000
+SHORT_MODEL_SCHEDULES ?= 100
 
 # Everything is built in one place, whatever the environment says: scripts look for it there.
 export CARGO_TARGET_DIR := $(CURDIR)/target
@@ -33,13 +36,14 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
 	@echo 'make run          the demo: an edge-triggered echo server and its client, without the epoll of the kernel'
 	@echo 'make run CMD=...  that program instead of the demo, as in: make run CMD="redis-server --port 7777"'
 	@echo 'make test         all tests (installs what they need, where that is possible)'
+	@echo 'make models       the races of the engine, under a scheduler that tries their orders'
 	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
 	@echo 'make apps         real programs: installs them all, and runs their tests (twenty minutes)'
@@ -62,7 +66,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests c-tests faults symbols budget difftest apps-short strace-demo
+test: test-deps rust-tests models-short c-tests faults symbols budget difftest apps-short strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -70,6 +74,17 @@ test-deps:
 
 rust-tests: build
 	cargo test --release --workspace
+
+# The engine's own code on a kernel of the models' (tests/models), built in a place of its own.
+MODELS := CARGO_TARGET_DIR=target/models RUSTFLAGS='--cfg shuttle' cargo test --profile models -p uepoll --test models
+
+models:
+	@$(call need,cargo,$(RUST))
+	MODEL_SCHEDULES=$(MODEL_SCHEDULES) $(MODELS)
+
+models-short:
+	@$(call need,cargo,$(RUST))
+	MODEL_SCHEDULES=$(SHORT_MODEL_SCHEDULES) $(MODELS) -- --quiet
 
 c-tests: build
 	@$(call need,prove,apt-get install perl)
@@ -144,6 +159,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p uepoll-shim --features uepoll-shim/faults -- -D warnings
+	CARGO_TARGET_DIR=target/models RUSTFLAGS='--cfg shuttle' cargo clippy --profile models -p uepoll --test models -- -D warnings
 	@# One after the other: three of them are called uepoll, and cargo puts their pages in the same place. Private items are
 	@# documented, so links to them hold.
 	@set -e; for package in $$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"[^"]*","version"' | cut -d '"' -f 4); do \

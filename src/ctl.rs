@@ -1,7 +1,6 @@
 //! epoll_ctl(2): its checks, in the kernel's order, and the operation.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 
 use libc::c_int;
 use syscalls::Errno;
@@ -11,6 +10,7 @@ use crate::events::{Event, Events};
 use crate::fdtable::{Flags, Word};
 use crate::files::{self, Kind};
 use crate::instance::Instance;
+use crate::sync::atomic::Ordering;
 use crate::sys::{self, Result};
 
 impl Engine {
@@ -91,7 +91,9 @@ impl Engine {
                     inner.apply_signs(self.table, index);
                 }
                 inner.remove(self, instance.slot, index);
-                // Who sleeps on it is not woken: it would find nothing.
+                // Who sleeps on it is not woken: it would find nothing. But who closes it now does not know of observers.
+                drop(inner);
+                self.sleepers.eject_observers();
                 return Ok(());
             }
             (libc::EPOLL_CTL_MOD, Some(index)) => {

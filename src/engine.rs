@@ -1,7 +1,6 @@
 //! The engine: all instances of a process, and what the hooks ask of it.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use libc::c_int;
 use once_cell::race::OnceBox;
@@ -16,13 +15,14 @@ use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
 use crate::files::Kind;
 use crate::instance::Instance;
 use crate::sleeper::Sleepers;
+use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
 use crate::sys::quiet::Quiet;
 use crate::sys::{self, Result};
 use crate::wait::Wait;
 
 /// Instances that a process can have at a time.
-pub const MAX_INSTANCES: usize = 8192;
+pub const MAX_INSTANCES: usize = if cfg!(shuttle) { 4 } else { 8192 };
 
 /// `epoll_wait` accepts arrays of up to this many events: INT_MAX bytes.
 pub const MAX_EVENTS: c_int = c_int::MAX / 12;
@@ -311,8 +311,9 @@ impl Engine {
                 if let Some(watcher) = watcher {
                     self.sleepers.eject(watcher);
                 }
-                self.sleepers.eject_observers();
             }
+            // They hold what is in no set, too.
+            self.sleepers.eject_observers();
         }
         Ok(())
     }
@@ -429,6 +430,9 @@ impl Engine {
         self.table.share_private();
         self.sleepers.after_fork();
         self.release_all();
+        // A thread that is not here may have marked a number, and not put it on its stack: it never will, nor may anybody
+        // else. Such items are looked at with each wait.
+        self.crowdings.fetch_add(1, Ordering::SeqCst);
         for instance in self.registered_instances() {
             instance.inner.lock().after_fork(instance);
             instance.users.store(0, Ordering::SeqCst);

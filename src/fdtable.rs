@@ -4,19 +4,20 @@
 //! signal handler, or between fork and exec: no lock, no allocation, no system call.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::files::Kind;
 pub use crate::sign::{Evidence, Signs};
 use crate::sleeper::SleeperId;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::hint;
 use crate::word::FILE_SHIFT;
 pub use crate::word::{FileId, Flags, Holder, Word};
 
 /// Numbers from here on are not served: the kernel's own default limit (fs.nr_open).
-pub const CAPACITY: usize = 1 << 20;
+pub const CAPACITY: usize = if cfg!(shuttle) { 64 } else { 1 << 20 };
 
 /// How often to see whether a read is over: some 5 us.
-const READ_SPINS: u32 = 256;
+const READ_SPINS: u32 = if cfg!(shuttle) { 1 } else { 256 };
 
 /// All that is kept for one number.
 pub struct Entry {
@@ -144,7 +145,7 @@ impl Entry {
     /// there still is one, which may sleep, or may have lost its processor.
     pub fn await_reads(&self) -> bool {
         (0..READ_SPINS).any(|_| {
-            std::hint::spin_loop();
+            hint::spin_loop();
             !self.is_being_read()
         })
     }

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use syscalls::Errno;
 
@@ -25,6 +24,7 @@ use crate::observe::Child;
 use crate::park::Shards;
 use crate::patience::Patience;
 use crate::sleeper::SleeperId;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sys::lock::Mutex;
 use crate::sys::{self, Result};
 
@@ -339,8 +339,11 @@ impl Inner {
             });
         }
         match item.place {
-            Place::Out => self.let_go(table, key, item.via, item.file),
-            Place::Hot => match &mut self.set {
+            Place::Out if self.set.is_none() && !self.led => {
+                self.let_go(table, key, item.via, item.file);
+            }
+            // What is out may stand in a set that is away: by the number that it lost meanwhile.
+            Place::Out | Place::Hot => match &mut self.set {
                 Some(set) => {
                     set.disarm(key);
                     self.let_go(table, key, item.via, item.file);

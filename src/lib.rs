@@ -26,6 +26,7 @@
 //! | [`files`] | kinds of files |
 //! | [`hidden`] | the library's own descriptors |
 //! | [`faults`] | refusals on demand, in tests |
+//! | [`sync`] | atomics and threads, real or under a model checker |
 //! | [`sys`] | system calls, the lock: all unsafe code |
 //!
 //! # Lock order
@@ -66,6 +67,11 @@ pub mod patience;
 pub mod sign;
 mod slab;
 pub mod sleeper;
+pub mod sync;
+#[cfg(not(shuttle))]
+pub mod sys;
+#[cfg(shuttle)]
+#[path = "model/sys.rs"]
 pub mod sys;
 pub mod wait;
 pub mod word;

@@ -5,13 +5,13 @@
 //! programs see the same limits.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 
 use syscalls::Errno;
 
 use crate::engine::Engine;
 use crate::files::Kind;
 use crate::instance::Instance;
+use crate::sync::atomic::Ordering;
 use crate::sys::Result;
 
 /// How deep instances may be nested: the kernel's EP_MAX_NESTS.

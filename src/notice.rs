@@ -6,9 +6,9 @@
 //! instead ([`Inner::crowded`](crate::instance)).
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fdtable::FdTable;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 const END: u32 = u32::MAX;
 

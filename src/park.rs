@@ -10,7 +10,6 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{pollfd, timespec};
 use syscalls::Errno;
@@ -23,22 +22,24 @@ use crate::fdtable::{Entry, FdTable, FileId, Holder};
 use crate::instance::{Inner, Instance};
 use crate::interest::Place;
 use crate::sleeper::SleeperId;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::thread;
 use crate::sys;
 use crate::sys::lock::Mutex;
 
 /// A hot set of up to this many is cheap enough to be polled as a whole ...
-const HOT: usize = 32;
+const HOT: usize = if cfg!(shuttle) { 0 } else { 32 };
 /// ... and one of up to this many not worth the first watcher: the program may be one that has a single thread.
-const HOT_ALONE: usize = 64;
+const HOT_ALONE: usize = if cfg!(shuttle) { 0 } else { 64 };
 /// Fewer than this are not worth waking a watcher for.
-const BATCH: usize = 16;
+const BATCH: usize = if cfg!(shuttle) { 1 } else { 16 };
 /// Descriptors with one watcher. When one stirs, its thread polls all of the others anew, at up to half a microsecond
 /// each if they are many and their memory is cold ...
-const SHARD: usize = 64;
+const SHARD: usize = if cfg!(shuttle) { 2 } else { 64 };
 /// ... so where most come back, there are fewer with one: twice the threads, and a third less processor time.
-const LIVELY_SHARD: usize = 32;
+const LIVELY_SHARD: usize = if cfg!(shuttle) { 1 } else { 32 };
 /// A watcher touches little of its stack.
-const STACK: usize = 64 * 1024;
+const STACK: usize = if cfg!(shuttle) { 512 * 1024 } else { 64 * 1024 };
 /// An empty shard's thread ends after this.
 const RETIRE: timespec = timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -280,7 +281,7 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
     let mask = sys::block_signals();
     let started = wakeable
         && !faults::refuses(Resource::Thread)
-        && std::thread::Builder::new()
+        && thread::Builder::new()
             .name("uepoll".into())
             .stack_size(STACK)
             .spawn(move || watch(instance, &watched))

@@ -9,13 +9,13 @@
 //! All is counted on the set's clock ([`Set::clock`](crate::backend::Set::clock)): what polls have cost each descriptor.
 
 /// Kept at least so long: whatever is served in turn is silent for a while. A clock's unit is a look (50 to 120 ns).
-pub const SHORT: u32 = 64;
+pub const SHORT: u32 = if cfg!(shuttle) { 2 } else { 64 };
 /// Kept at most so long: then it has cost about as much as its return from a watcher. With more, thousands that stir in
 /// turn all end up in the hot set, where each look takes so long that none of them is silent for many looks.
-pub const LONG: u32 = 192;
+pub const LONG: u32 = if cfg!(shuttle) { 4 } else { 192 };
 /// The descriptors of a small instance are cheap, their memory being warm, and a return is not: kept at least so long,
 /// divided by how many there are, hot or parked. 64 that are served in turn, one with each wait, must not look idle.
-const SMALL: u32 = 20_480;
+const SMALL: u32 = if cfg!(shuttle) { 1 } else { 20_480 };
 /// The balance is kept within this, so that it can turn: some hundred items decide.
 const LIMIT: i64 = 64 * LONG as i64;
 

@@ -17,7 +17,6 @@
 //! A kick is remembered (`kicked`) until the sleeper takes it: however many there are, one write wakes it.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use libc::timespec;
 use once_cell::race::OnceBox;
@@ -25,11 +24,12 @@ use syscalls::Errno;
 
 use crate::fdtable::FdTable;
 use crate::hidden;
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::sys;
 
 /// Sleepers are made in chunks, and never freed: who holds an index may look at it at any time.
-const CHUNK: usize = 64;
-const CHUNKS: usize = 256;
+const CHUNK: usize = if cfg!(shuttle) { 4 } else { 64 };
+const CHUNKS: usize = if cfg!(shuttle) { 4 } else { 256 };
 
 /// The index of a sleeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,9 +118,12 @@ impl Sleeper {
 
     /// Wakes it, now or when it next sleeps. Safe in a signal handler.
     pub fn kick(&self) {
-        if self.kicked.swap(1, Ordering::SeqCst) != 0 {
-            return;
+        if self.kicked.swap(1, Ordering::SeqCst) == 0 {
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
         let bell = self.bell.load(Ordering::SeqCst);
         if bell == Bell::Eventfd as u8 {
             sys::eventfd_signal(self.wake_fd());
@@ -212,7 +215,9 @@ impl Sleeper {
             return;
         }
         self.ejectors.fetch_add(1, Ordering::SeqCst);
-        self.kick();
+        // Also after another's kick: it may be this very thread's, interrupted before it rang by the handler that closes.
+        self.kicked.store(1, Ordering::SeqCst);
+        self.ring();
         while self.epoch.load(Ordering::SeqCst) == epoch {
             sys::futex_wait(&self.epoch, epoch);
         }

@@ -7,8 +7,6 @@
 //!
 //! Nothing is held while sleeping. Threads are woken after unlocking.
 
-use std::sync::atomic::Ordering;
-
 use libc::{pollfd, timespec};
 use syscalls::Errno;
 
@@ -17,6 +15,8 @@ use crate::deliver::{Delivered, Sink};
 use crate::engine::Engine;
 use crate::instance::{Inner, Instance};
 use crate::sleeper::{Sleeper, SleeperId};
+use crate::sync::atomic::Ordering;
+use crate::sync::hint;
 use crate::sys::lock::MutexGuard;
 use crate::sys::{self, Result};
 
@@ -26,7 +26,7 @@ pub const TICK: timespec = timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 pub const HALF_TICK: timespec = timespec { tv_sec: 0, tv_nsec: TICK.tv_nsec / 2 };
 
 /// How often to see whether the leader's look is over before sleeping behind it: about 5 us.
-const LOOK_SPINS: u32 = 256;
+const LOOK_SPINS: u32 = if cfg!(shuttle) { 2 } else { 256 };
 
 /// One call of epoll_wait on its way.
 pub struct Wait<'a, 'b> {
@@ -113,7 +113,7 @@ impl Wait<'_, '_> {
             if !leader.is_awake_inside() {
                 return;
             }
-            std::hint::spin_loop();
+            hint::spin_loop();
         }
     }
 

@@ -5,11 +5,11 @@
 //! it before and releases it after leaves nothing behind (docs/adr/0003).
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use parking_lot::lock_api;
 
 use super::{futex_wait, futex_wake};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::hint;
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
@@ -18,7 +18,7 @@ const CONTENDED: u32 = 2;
 
 /// How often a taker looks again before it sleeps: about 4 us. The engine's locks are held for well under a microsecond,
 /// but for a look at a few descriptors (`Inner::deliver_left_over`), which takes one or two.
-const SPINS: u32 = 256;
+const SPINS: u32 = if cfg!(shuttle) { 1 } else { 256 };
 
 /// One word: free, taken, or taken with sleepers.
 pub struct RawLock(AtomicU32);
@@ -65,7 +65,7 @@ impl RawLock {
     #[cold]
     fn take_slowly(&self) {
         for _ in 0..SPINS {
-            std::hint::spin_loop();
+            hint::spin_loop();
             // A look first: a failed exchange would take the line away from the holder.
             if self.0.load(Ordering::Relaxed) == FREE && self.take() {
                 return;

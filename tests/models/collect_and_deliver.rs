@@ -1,0 +1,85 @@
+//! Collect against deliver: what poll(2) has told is of the past when it is delivered. No event is lost, and none is
+//! delivered twice under one-shot.
+
+use shuttle::thread;
+
+use crate::help::*;
+
+/// Reads until all is there; waits whenever there is nothing more.
+fn read_all(program: Program, epfd: i32, fd: i32, bytes: u64) {
+    let mut got = 0;
+    while got < bytes {
+        assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
+        loop {
+            let more = program.read(fd);
+            got += more;
+            if more == 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(got, bytes);
+}
+
+/// Edge-triggered: every byte that comes while the last event is on its way is told, once it was read to the end.
+#[test]
+fn edge_after_edge() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, file) = program.watched(epfd, EDGE);
+        let writer = thread::spawn(move || (0..3).for_each(|_| program.write(fd, file)));
+        read_all(program, epfd, fd, 3);
+        writer.join().unwrap();
+        program.end(epfd);
+    });
+}
+
+/// The same by a writer that no hook sees.
+#[test]
+fn edges_from_outside() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, file) = program.watched(epfd, EDGE);
+        let writer = thread::spawn(move || (0..3).for_each(|_| program::write(file)));
+        read_all(program, epfd, fd, 3);
+        writer.join().unwrap();
+        program.end(epfd);
+    });
+}
+
+/// One write is one event, though the report may be older than its sign.
+#[test]
+fn one_write_one_edge() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, file) = program.watched(epfd, EDGE);
+        let writer = thread::spawn(move || program.write(fd, file));
+        assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
+        writer.join().unwrap();
+        assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]), "told twice");
+        program.end(epfd);
+    });
+}
+
+/// Two that wait, and one one-shot item: each arming is told once.
+#[test]
+fn one_shot() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let (fd, file) = program.watched(epfd, ONCE);
+        let waiters =
+            [0, 1].map(|_| thread::spawn(move || program.wait(epfd, 4, Time::Some).unwrap().len()));
+        program.write(fd, file);
+        let told: usize = waiters.into_iter().map(|waiter| waiter.join().unwrap()).sum();
+        assert!(told <= 1, "told twice");
+        let rest = program.wait(epfd, 4, Time::None).unwrap().len();
+        assert_eq!(told + rest, 1);
+        program.modify(epfd, fd, ONCE);
+        assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
+        program.end(epfd);
+    });
+}
