@@ -45,7 +45,7 @@ pub fn readable<T>(address: *const T, len: usize) -> bool {
     good(address as usize, len, Need::Read)
 }
 
-/// Whether `len` bytes may be written, all of which are about to be: the question may change them.
+/// Whether `len` bytes, eight or more, may be written, all of which are about to be: the question may change them.
 pub fn writable<T>(address: *mut T, len: usize) -> bool {
     good(address as usize, len, Need::Write)
 }
@@ -87,7 +87,9 @@ fn good(address: usize, len: usize, need: Need) -> bool {
             let to = (address + len).min(page + PAGE);
             let ok = match need {
                 Need::Read => sys::byte_is_readable(from),
-                Need::Write => sys::bytes_are_writable(from, to - from),
+                // The last eight up to here, or the first of all: where a page has fewer of them, those of its
+                // neighbour are among them, and none beside them.
+                Need::Write => sys::eight_bytes_are_writable(address.max(to.saturating_sub(8))),
             };
             if !ok {
                 return false;

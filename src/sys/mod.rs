@@ -498,11 +498,8 @@ pub fn byte_is_readable(address: usize) -> bool {
     result != Err(Errno::EFAULT)
 }
 
-/// Whether `len` bytes can be written, which they are: the caller is about to overwrite them. They lie in one page;
-/// where they are fewer than eight the next page is asked too.
-pub fn bytes_are_writable(address: usize, len: usize) -> bool {
-    // The end of them rather than the beginning, if there are eight: it must not reach beyond.
-    let address = address + len.saturating_sub(SIGSET_BYTES);
+/// Whether eight bytes can be written, which they are: the caller is about to overwrite them.
+pub fn eight_bytes_are_writable(address: usize) -> bool {
     // SAFETY: the kernel checks the address; it writes the thread's signal mask there.
     let result =
         unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_BLOCK, 0, address, SIGSET_BYTES) };
