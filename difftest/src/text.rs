@@ -241,6 +241,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn any_text_is_read_or_refused() {
+        assert!(parse("add e0 é IN\n").is_err());
+        assert_eq!(parse("add e0 -1 IN\n").map(|script| script.len()), Ok(1));
+    }
+
+    #[test]
     fn what_is_written_can_be_read() {
         for seed in 0..50 {
             let script = crate::generate::script(seed, 200, &crate::generate::Wishes::default());
