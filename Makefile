@@ -20,6 +20,9 @@ SOAK_SECONDS ?= 3600
 MODEL_SCHEDULES ?= 20000
 SHORT_MODEL_SCHEDULES ?= 100
 
+# How long `make fuzz` runs each of its targets.
+TIME ?= 60
+
 # Everything is built in one place, whatever the environment says: scripts look for it there.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 unexport CARGO_BUILD_TARGET
@@ -36,7 +39,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew fuzz miri deny lint bench bench-quick dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -49,7 +52,10 @@ help:
 	@echo 'make apps         real programs: installs them all, and runs their tests (twenty minutes)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
-	@echo 'make lint         formatter, linters, documentation'
+	@echo 'make fuzz         the engine and all decoders on random input, each for TIME=$(TIME) seconds (needs nightly Rust)'
+	@echo 'make miri         the pure core under Miri (needs nightly Rust)'
+	@echo 'make deny         licences and sources of the dependencies'
+	@echo 'make lint         formatter, linters, documentation, dependencies'
 	@echo 'make bench        side by side with the kernel, ten minutes; make bench-quick for a look, one minute'
 	@echo 'make install      into DESTDIR and PREFIX=$(PREFIX)'
 	@echo 'make clean'
@@ -152,7 +158,27 @@ budget-renew: build
 	@$(call need,valgrind,apt-get install valgrind)
 	$(RELEASE)/uepoll-budget --renew
 
-lint:
+# Apart from `make test`, for it needs nightly Rust and takes minutes to build.
+fuzz:
+	@$(call need,cargo,$(RUST))
+	@$(call need,c++,apt-get install g++)
+	fuzz/run.sh $(TIME)
+
+# The unit tests that make no system call. The others are about the kernel, which Miri has not.
+PURE := decimal:: edge:: events:: fdtable:: habit:: interest:: notice:: patience:: sign:: slab:: word::
+
+# A place of its own: Miri's builds are none that others can use.
+miri:
+	@$(call need,cargo,$(RUST))
+	@cargo +nightly miri --version >/dev/null 2>&1 || \
+		{ echo 'make: Miri is missing: rustup component add miri rust-src --toolchain nightly' >&2; exit 1; }
+	CARGO_TARGET_DIR=$(CURDIR)/target/miri cargo +nightly miri test --lib -- $(PURE)
+
+deny:
+	@$(call need,cargo,$(RUST))
+	scripts/deny.sh
+
+lint: deny
 	@$(call need,cargo,$(RUST))
 	@cargo fmt --version >/dev/null 2>&1 || { echo 'make: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'make: clippy is missing: rustup component add clippy' >&2; exit 1; }
@@ -168,7 +194,7 @@ lint:
 	done
 	@if command -v shellcheck >/dev/null; then \
 		echo 'shellcheck of all scripts'; \
-		shellcheck -x .ci/run c-tests/run.sh demo/run.sh scripts/*.sh scripts/apps/*.sh; \
+		shellcheck -x .ci/run c-tests/run.sh demo/run.sh fuzz/run.sh scripts/*.sh scripts/apps/*.sh; \
 	else \
 		echo 'shellcheck is not installed (apt-get install shellcheck): SKIPPED, the scripts were not checked'; \
 	fi

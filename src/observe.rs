@@ -217,7 +217,7 @@ impl Engine {
 ///
 /// # Errors
 /// ENOMEM.
-pub fn copied(fds: &[pollfd]) -> Result<Vec<pollfd>> {
+fn copied(fds: &[pollfd]) -> Result<Vec<pollfd>> {
     let mut copy = Vec::new();
     make_room(|| copy.try_reserve_exact(fds.len()))?;
     copy.extend_from_slice(fds);

@@ -149,12 +149,18 @@ impl<'a> Words<'a> {
 
     fn target(&mut self) -> Result<Target, String> {
         let word = self.word()?;
-        let label = |digits: &str| digits.parse().map_err(|_| format!("no label: {word}"));
-        match word.split_at(1) {
-            ("d", digits) => Ok(Target::File(label(digits)?)),
-            ("s", digits) => Ok(Target::Stale(label(digits)?)),
-            ("e", digits) => Ok(Target::Instance(label(digits)?)),
-            _ => Ok(Target::None),
+        let no_label = || format!("no label: {word}");
+        if word == Target::None.to_string() {
+            return Ok(Target::None);
+        }
+        let mut letters = word.chars();
+        let letter = letters.next();
+        let label = letters.as_str().parse().map_err(|_| no_label())?;
+        match letter {
+            Some('d') => Ok(Target::File(label)),
+            Some('s') => Ok(Target::Stale(label)),
+            Some('e') => Ok(Target::Instance(label)),
+            _ => Err(no_label()),
         }
     }
 }
@@ -239,6 +245,12 @@ pub fn print(script: &[Op]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_is_read_or_refused() {
+        assert!(parse("add e0 é IN\n").is_err());
+        assert_eq!(parse("add e0 -1 IN\n").map(|script| script.len()), Ok(1));
+    }
 
     #[test]
     fn what_is_written_can_be_read() {

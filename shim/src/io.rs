@@ -224,7 +224,9 @@ fn total(parts: *const iovec, count: usize) -> usize {
         return 0;
     }
     // SAFETY: readable, of the program's making.
-    (0..count).map(|index| unsafe { parts.add(index).read_unaligned() }.iov_len).sum()
+    let lens = (0..count).map(|index| unsafe { parts.add(index).read_unaligned() }.iov_len);
+    // More than there can be: the call has failed.
+    lens.fold(0, usize::saturating_add)
 }
 
 fn sign(fd: c_int, signs: Signs) {

@@ -3,8 +3,8 @@
 use libc::{c_int, nfds_t, pollfd, sigset_t, size_t, timespec};
 use uepoll::Errno;
 use uepoll::backend::Sleep;
+use uepoll::faults::make_room;
 use uepoll::fdtable::Flags;
-use uepoll::observe::copied;
 
 use crate::epoll::{milliseconds, read_mask, read_timeout};
 use crate::errno::{self, answer, fail};
@@ -56,8 +56,11 @@ pub fn has_instance(fds: *const pollfd, count: nfds_t) -> bool {
     if !memory::readable(fds, count * size_of::<pollfd>()) {
         return false;
     }
-    // SAFETY: readable, and not changed by anybody during the call but at the program's own peril.
-    (0..count).any(|index| TABLE.word(unsafe { (*fds.add(index)).fd }).is(Flags::EPOLL))
+    (0..count).any(|index| {
+        // SAFETY: readable, of any alignment.
+        let polled = unsafe { fds.add(index).read_unaligned() };
+        TABLE.word(polled.fd).is(Flags::EPOLL)
+    })
 }
 
 fn ppoll_instances(
@@ -86,8 +89,11 @@ pub fn observe(fds: *mut pollfd, count: nfds_t, mut sleep: Sleep) -> c_int {
         cancel::point();
         let found = answer(|| {
             let engine = engine().ok_or(Errno::EINVAL)?;
-            // SAFETY: readable.
-            let mut copy = copied(unsafe { std::slice::from_raw_parts(fds, count as usize) })?;
+            let count = count as usize;
+            let mut copy: Vec<pollfd> = Vec::new();
+            make_room(|| copy.try_reserve_exact(count))?;
+            // SAFETY: readable, of any alignment.
+            copy.extend((0..count).map(|index| unsafe { fds.add(index).read_unaligned() }));
             let found = engine.poll(&mut copy, &mut sleep, cancels)?;
             memory::copy_out(fds, &copy).map(|()| found)
         });

@@ -4,7 +4,7 @@ use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use uepoll::backend::Sleep;
 use uepoll::faults::make_room;
 use uepoll::fdtable::Flags;
-use uepoll::{Engine, Errno};
+use uepoll::{Engine, Errno, sys};
 
 use crate::epoll::{read_mask, read_timeout};
 use crate::errno::{self, answer, fail};
@@ -29,6 +29,7 @@ hooks! {
         count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval,
     ) -> c_int {
         let sets = [read, write, except];
+        let count = in_use(count);
         if !has_instance(count, sets) {
             return real!(select(count, read, write, except, timeout));
         }
@@ -51,6 +52,7 @@ hooks! {
         mask: *const sigset_t,
     ) -> c_int {
         let sets = [read, write, except];
+        let count = in_use(count);
         if !has_instance(count, sets) {
             return real!(pselect(count, read, write, except, timeout, mask));
         }
@@ -75,10 +77,50 @@ fn read_timeval(timeout: *const timeval) -> Result<Option<timespec>, Errno> {
     if timeout.tv_sec < 0 || timeout.tv_usec < 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(Some(timespec {
-        tv_sec: timeout.tv_sec + timeout.tv_usec / 1_000_000,
-        tv_nsec: timeout.tv_usec % 1_000_000 * 1000,
-    }))
+    let tv_sec = timeout.tv_sec.checked_add(timeout.tv_usec / 1_000_000).ok_or(Errno::EINVAL)?;
+    Ok(Some(timespec { tv_sec, tv_nsec: timeout.tv_usec % 1_000_000 * 1000 }))
+}
+
+/// The count, but no more than the program has descriptors. The kernel looks at no more bits than its table of the process'
+/// descriptors has places, and programs build on that: select(getdtablesize(), ...) with a set of FD_SETSIZE bits. The
+/// library's own descriptors at the top of the range make the table large, and the kernel would read and write behind such
+/// a set.
+fn in_use(count: c_int) -> c_int {
+    const PART: usize = 1024;
+    if count <= libc::FD_SETSIZE as c_int || engine().is_none() {
+        return count;
+    }
+    let none = libc::pollfd { fd: -1, events: 0, revents: 0 };
+    let mut part = [none; PART];
+    let mut end = (count as usize).min(places());
+    while end > 0 {
+        let begin = end.saturating_sub(PART);
+        let part = &mut part[..end - begin];
+        for (polled, fd) in part.iter_mut().zip(begin..) {
+            *polled = libc::pollfd { fd: fd as c_int, ..none };
+        }
+        if sys::look(part).is_err() {
+            break;
+        }
+        let is_open = |polled: &libc::pollfd| polled.revents & libc::POLLNVAL == 0;
+        let is_ours = |polled: &libc::pollfd| TABLE.word(polled.fd).is(Flags::OURS);
+        if let Some(last) = part.iter().rposition(|polled| is_open(polled) && !is_ours(polled)) {
+            end = begin + last + 1;
+            break;
+        }
+        end = begin;
+    }
+    count.min(end.next_multiple_of(WORD) as c_int)
+}
+
+/// Places in the kernel's table of the process' descriptors.
+fn places() -> usize {
+    const NAME: &str = "FDSize:";
+    let mut text = [0; 1024];
+    let len = sys::read_file(c"/proc/self/status", &mut text).unwrap_or(0);
+    let lines = text[..len].split(|&byte| byte == b'\n');
+    let mut fields = lines.filter_map(|line| std::str::from_utf8(line).ok()?.strip_prefix(NAME));
+    fields.next().and_then(|places| places.trim().parse().ok()).unwrap_or(uepoll::fdtable::CAPACITY)
 }
 
 fn words(count: c_int) -> usize {

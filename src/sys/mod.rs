@@ -480,20 +480,35 @@ fn as_fd(number: usize) -> RawFd {
     number as RawFd
 }
 
-/// Appends to a file, which is made if need be.
+/// Appends to a file of the user's own, which is made if need be. In a directory where others may make files it may be
+/// theirs: a link to a file that they want changed, or a FIFO that keeps whoever opens it. Those are left alone.
 ///
 /// # Errors
-/// Those of open(2) and write(2).
+/// Those of open(2) and write(2); EPERM where it is another user's, has a second name, or is no regular file.
 pub fn append_file(path: &CStr, text: &[u8]) -> Result<()> {
-    let flags =
-        libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    let append = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
+    let no_traps = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     // SAFETY: a terminated path.
-    let fd = unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600) }
-        .map(as_fd)?;
-    // SAFETY: readable bytes of that length.
-    let wrote = unsafe { syscall!(Sysno::write, fd, text.as_ptr(), text.len()) };
+    let fd =
+        unsafe { syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), append | no_traps, 0o600) }
+            .map(as_fd)?;
+    let wrote = match fstat(fd) {
+        // SAFETY: readable bytes of that length.
+        Ok(stat) if is_own_file(&stat) => unsafe {
+            syscall!(Sysno::write, fd, text.as_ptr(), text.len())
+        },
+        Ok(_) => Err(Errno::EPERM),
+        Err(error) => Err(error),
+    };
     close(fd);
     wrote.map(|_| ())
+}
+
+fn is_own_file(stat: &libc::stat) -> bool {
+    // SAFETY: no arguments; it cannot fail.
+    let user = unsafe { syscall!(Sysno::geteuid) };
+    let is_regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+    is_regular && stat.st_nlink == 1 && user == Ok(stat.st_uid as usize)
 }
 
 /// Whether a byte can be read, where the kernel may be asked (process_vm_readv(2)); else it is taken to be so.
