@@ -3,7 +3,6 @@
 use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
-use crate::evidence::ENDS;
 use crate::fdtable::FdTable;
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
@@ -117,7 +116,7 @@ impl Inner {
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {
-                item.trigger.rearm(signs & ENDS, item.kind);
+                item.trigger.rearm(signs, item.kind);
                 self.rewatch(table, key.index);
             }
         }

@@ -295,11 +295,11 @@ impl Engine {
             self.crowd();
             self.sleepers.eject_all();
         } else if let Some(instance) = holder.as_slot().and_then(|slot| self.instance_in(slot)) {
-            instance.notices.push(self.table, fd);
+            instance.notices.push_closed(self.table, fd);
             // What was noticed of the file and not yet taken is the heir's now.
             if let Some(heir) = heir {
                 // The heir's number may stand in another instance's stack, from a file that had it before.
-                if self.table.get(heir).is_some_and(Entry::is_queued) {
+                if self.table.get(heir).is_some_and(Entry::is_noticed) {
                     self.crowd();
                 }
                 instance.notices.push(self.table, heir);
@@ -430,7 +430,7 @@ impl Engine {
         self.table.share_private();
         self.sleepers.after_fork();
         self.release_all();
-        // A thread that is not here may have marked a number, and not put it on its stack: it never will, nor may anybody
+        // A thread that is not here may have claimed a number's link, and not put it on its stack: it never will, nor may anybody
         // else. Such items are looked at with each wait.
         self.crowdings.fetch_add(1, Ordering::SeqCst);
         for instance in self.registered_instances() {

@@ -229,8 +229,8 @@ impl Inner {
             item.trust = item.trust.saturating_add(1);
             self.habit.keep();
         }
-        if self.looked && signs.intersects(ENDS | WAKES) {
-            self.late.push((Key { index, serial: item.serial() }, signs));
+        if self.looked && signs.intersects(ENDS) {
+            self.late.push((Key { index, serial: item.serial() }, signs & ENDS));
         }
         let before = item.trigger;
         item.trigger.rearm(signs, item.kind);
@@ -392,14 +392,14 @@ pub struct Doubtful {
 }
 
 /// What shows that a level was low.
-pub const ENDS: Signs = Signs::DRAINED.union(Signs::FILLED);
+const ENDS: Signs = Signs::DRAINED.union(Signs::FILLED);
 /// What a hit may be [racing](Hit::racing) with.
 pub const WAKES: Signs = Signs::WOKEN_IN.union(Signs::WOKEN_OUT);
 
 /// Whether an item's notices may not come by its instance's own stack.
 fn is_crowded(table: &FdTable, item: &Item) -> bool {
     let word = table.word(item.via);
-    let elsewhere = || table.home(item.via).is_some_and(Entry::is_queued);
+    let elsewhere = || table.home(item.via).is_some_and(Entry::is_noticed);
     word.holder() == Holder::SEVERAL || word.file() != item.file || elsewhere()
 }
 

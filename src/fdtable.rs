@@ -6,6 +6,7 @@
 use std::os::fd::RawFd;
 
 use crate::files::Kind;
+use crate::notice::Link;
 pub use crate::sign::{Evidence, Signs};
 use crate::sleeper::SleeperId;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -30,8 +31,9 @@ pub struct Entry {
     evidence: AtomicU64,
     /// Bytes that the program's reads took, modulo 2^32.
     consumed: AtomicU32,
-    /// The next number in the stack of noticed numbers, while [`Evidence::QUEUED`].
-    pub(crate) link: AtomicU32,
+    /// Its places in the stacks of noticed numbers: signs, and closes.
+    sign_link: Link,
+    close_link: Link,
     /// The instance's slot for an epoll; the other end's number plus one for a pipe or a socket pair.
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
@@ -48,7 +50,8 @@ impl Entry {
             word: AtomicU64::new(0),
             evidence: AtomicU64::new(0),
             consumed: AtomicU32::new(0),
-            link: AtomicU32::new(0),
+            sign_link: Link::new(),
+            close_link: Link::new(),
             relation: AtomicU32::new(0),
             watcher: AtomicU32::new(0),
             readers: AtomicU32::new(0),
@@ -114,19 +117,19 @@ impl Entry {
         });
     }
 
-    /// Marks the number as standing in a stack. False: it stood in one already.
-    pub fn enqueue(&self) -> bool {
-        self.evidence.fetch_or(Evidence::QUEUED, Ordering::SeqCst) & Evidence::QUEUED == 0
+    /// Its place in the stack of numbers that there are signs of.
+    pub(crate) fn sign_link(&self) -> &Link {
+        &self.sign_link
     }
 
-    /// The number left its stack.
-    pub fn dequeue(&self) {
-        self.evidence.fetch_and(!Evidence::QUEUED, Ordering::SeqCst);
+    /// Its place in the stack of numbers that were closed.
+    pub(crate) fn close_link(&self) -> &Link {
+        &self.close_link
     }
 
-    /// Whether the number stands in some stack.
-    pub fn is_queued(&self) -> bool {
-        self.evidence.load(Ordering::SeqCst) & Evidence::QUEUED != 0
+    /// Whether the number stands in some instance's stack.
+    pub fn is_noticed(&self) -> bool {
+        self.sign_link.is_taken() || self.close_link.is_taken()
     }
 
     /// Counts bytes that a read of the program took.
@@ -399,10 +402,7 @@ impl FdTable {
         if self.home_number(fd) == fd
             && let Some(to) = self.get(heir)
         {
-            let counts = entry.evidence.load(Ordering::SeqCst) & !Evidence::QUEUED;
-            let _ = to.evidence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
-                Some(old & Evidence::QUEUED | counts)
-            });
+            to.evidence.store(entry.evidence.load(Ordering::SeqCst), Ordering::SeqCst);
             to.consumed.store(entry.consumed(), Ordering::SeqCst);
             duplicates().filter_map(|n| self.get(n)).for_each(|other| {
                 other.home.store(heir as u32, Ordering::SeqCst);
@@ -519,7 +519,6 @@ mod tests {
             entry.add_signs(Signs::DRAINED);
         }
         entry.add_signs(Signs::WOKEN_OUT);
-        entry.enqueue();
         let signs = entry.look().since(start);
         assert_eq!(signs, Signs::DRAINED | Signs::WOKEN_OUT);
     }
@@ -546,12 +545,11 @@ mod tests {
         let seen = entry.look();
         assert_eq!(seen.since(start), Signs::WOKEN_OUT);
         assert!(seen.is_in_call(), "the other one goes on");
-        entry.enqueue();
         entry.call_ends(Signs::empty());
         assert!(!entry.peek().is_in_call());
         assert!(entry.peek().since(seen).is_empty(), "and had nothing to tell");
         entry.call_ends(Signs::empty());
-        assert!(!entry.peek().is_in_call() && entry.is_queued(), "one that was never counted");
+        assert!(!entry.peek().is_in_call(), "one that was never counted");
     }
 
     #[test]
@@ -560,9 +558,9 @@ mod tests {
         entry.add_signs(Signs::all());
         let start = entry.look();
         (0..1000).for_each(|_| entry.call_begins());
-        assert!(entry.peek().is_in_call() && !entry.is_queued());
+        assert!(entry.peek().is_in_call());
         (0..1000).for_each(|_| entry.call_ends(Signs::empty()));
-        assert!(!entry.peek().is_in_call() && !entry.is_queued());
+        assert!(!entry.peek().is_in_call());
         assert!(entry.peek().since(start).is_empty());
     }
 
@@ -574,14 +572,5 @@ mod tests {
         assert_eq!(entry.word().flags(), Flags::empty());
         entry.set_flags(FileId(7), Flags::HELD, Flags::empty());
         assert_eq!(entry.word().flags(), Flags::HELD);
-    }
-
-    #[test]
-    fn enqueue_says_who_was_first() {
-        let entry = entry();
-        assert!(entry.enqueue());
-        assert!(!entry.enqueue());
-        entry.dequeue();
-        assert!(entry.enqueue());
     }
 }

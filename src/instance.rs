@@ -127,7 +127,7 @@ pub struct Inner {
     pub(crate) in_turns: bool,
     /// Between a look and its delivery: what is noticed then goes into `late` too.
     pub(crate) looked: bool,
-    /// Files that were emptied, filled or woken between a look and its delivery, and the signs of that.
+    /// Files that were emptied or filled between a look and its delivery, and the signs of that.
     pub(crate) late: Vec<(Key, Signs)>,
     /// Items that are [racing](Item::racing).
     pub(crate) races: Vec<Key>,
@@ -237,7 +237,7 @@ impl Inner {
         }
         let home = table.home(fd).ok_or(Errno::ENOMEM)?;
         item.seen = home.look();
-        let crowded = shared || home.is_queued();
+        let crowded = shared || home.is_noticed() || entry.is_noticed();
         let index = self.interest.insert(item)?;
         if let Some(child) = entry.slot_of_epoll() {
             self.nested.push(Child { key: self.interest.key(index), slot: child, stirs: None });

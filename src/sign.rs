@@ -41,8 +41,6 @@ impl Evidence {
     const CALL: u64 = 1 << 56;
     /// The calls on their way. More than these are not counted.
     pub(crate) const CALLS: u64 = 0x7f << 56;
-    /// The number stands in a stack of noticed numbers.
-    pub(crate) const QUEUED: u64 = 1 << 63;
 
     /// Whether a call is on its way.
     #[must_use]

@@ -468,6 +468,12 @@ pub fn now() -> timespec {
     timespec { tv_sec: clock.0, tv_nsec: clock.1 }
 }
 
+/// The same clock in milliseconds, modulo 2^32.
+pub fn coarse_millis() -> u32 {
+    let now = now();
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32)
+}
+
 /// A number that no other thread has.
 pub fn thread_token() -> usize {
     program::me() + 1
@@ -511,6 +517,9 @@ pub fn restore_signals(_mask: u64) {}
 pub fn pending_signals() -> u64 {
     0
 }
+
+/// No socket is.
+pub const TCP_CLOSE: u8 = 7;
 
 /// What the kernel tells of a TCP socket.
 #[derive(Clone, Copy, Debug)]

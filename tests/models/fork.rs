@@ -3,7 +3,7 @@
 //!
 //! A fork's child is a schedule in which from then on only the thread that forked goes on.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use shuttle::Runner;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId};
@@ -13,16 +13,19 @@ use uepoll::files::Kind;
 
 use crate::help::*;
 
-/// The thread that goes on alone, plus one.
-static CHILD: AtomicUsize = AtomicUsize::new(0);
-static IS_OVER: AtomicBool = AtomicBool::new(false);
+// All threads of a model run on the one of its test, and tests beside each other.
+std::thread_local! {
+    /// The thread that goes on alone.
+    static CHILD: Cell<Option<TaskId>> = const { Cell::new(None) };
+    static IS_OVER: Cell<bool> = const { Cell::new(false) };
+}
 
 struct Forking<S>(S);
 
 impl<S: Scheduler> Scheduler for Forking<S> {
     fn new_execution(&mut self) -> Option<Schedule> {
-        CHILD.store(0, Ordering::SeqCst);
-        IS_OVER.store(false, Ordering::SeqCst);
+        CHILD.set(None);
+        IS_OVER.set(false);
         self.0.new_execution()
     }
 
@@ -32,13 +35,12 @@ impl<S: Scheduler> Scheduler for Forking<S> {
         current: Option<TaskId>,
         is_yielding: bool,
     ) -> Option<TaskId> {
-        let Some(child) = CHILD.load(Ordering::SeqCst).checked_sub(1) else {
+        let Some(child) = CHILD.get() else {
             return self.0.next_task(runnable, current, is_yielding);
         };
-        if IS_OVER.load(Ordering::SeqCst) {
+        if IS_OVER.get() {
             return None;
         }
-        let child = TaskId::from(child);
         let there = runnable.iter().any(|task| task.id() == child);
         assert!(there, "the child waits for a thread that is not there");
         Some(child)
@@ -57,9 +59,9 @@ fn check_forking(model: impl Fn() + Send + Sync + Clone + 'static) {
 }
 
 fn become_child(life: impl FnOnce()) {
-    program::fork(|| CHILD.store(program::me() + 1, Ordering::SeqCst));
+    program::fork(|| CHILD.set(Some(TaskId::from(program::me()))));
     life();
-    IS_OVER.store(true, Ordering::SeqCst);
+    IS_OVER.set(true);
     thread::yield_now();
 }
 

@@ -27,7 +27,7 @@ fn notices() {
         taken.dedup();
         assert_eq!(taken, [5, 6, 7]);
         assert!(notices.is_empty());
-        assert!((5..8).all(|fd| !table.get(fd).unwrap().is_queued()));
+        assert!((5..8).all(|fd| !table.get(fd).unwrap().is_noticed()));
     });
 }
 
