@@ -263,10 +263,10 @@ pub fn judge(ours: &Told, kernel: &Told) -> Option<Difference> {
     Some(Difference { fault, text: format!("ours tells {ours}, the kernel {kernel}") })
 }
 
-/// What the kernel told beyond what ours told, if that is all they differ by.
-pub fn kernel_only(ours: &Told, kernel: &Told) -> Option<Vec<(u64, Mask)>> {
-    let mut extra = kernel.events();
-    for event in ours.events() {
+/// What the other side told beyond what one told, if that is all they differ by.
+pub fn beyond(one: &Told, other: &Told) -> Option<Vec<(u64, Mask)>> {
+    let mut extra = other.events();
+    for event in one.events() {
         let place = extra.iter().position(|other| *other == event)?;
         extra.swap_remove(place);
     }

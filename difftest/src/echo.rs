@@ -13,8 +13,11 @@
 //!   bytes is a change, whatever the samples say; so is a message or a connection that came.
 //!
 //! An event of an instance in another one, or its being readable, is an echo if the waits on the inner one find an echo
-//! (`excuse.rs`). What ours tells and the kernel does not is never an echo, nor is anything in the scripts of
-//! `regressions/`: what was found once stays found.
+//! (`excuse.rs`). Nothing in the scripts of `regressions/` is an echo: what was found once stays found.
+//!
+//! What ours tells and the kernel does not is never an echo. It is excused in one case: the item is of a connection, and
+//! was told last in a wait during which something came by itself (a full connection's timers, say). Ours was asked
+//! before it came and tells it with the next wait; the kernel was asked after.
 
 use std::collections::BTreeMap;
 
@@ -83,6 +86,8 @@ pub struct Item {
     pub mask: Mask,
     /// What ours told of it last, and how often the file had changed by then.
     told: Option<(Mask, Changes)>,
+    /// Input came while both sides were asked and ours told it last.
+    amid: bool,
 }
 
 /// How often a file was seen to change, by what changed.
@@ -129,7 +134,7 @@ impl Ledger {
         {
             self.files.entry(id).or_default();
         }
-        self.items.insert(data, Item { watched, mask, told: None });
+        self.items.insert(data, Item { watched, mask, told: None, amid: false });
     }
 
     pub fn item(&self, data: u64) -> Option<Item> {
@@ -205,6 +210,28 @@ impl Ledger {
         }
     }
 
+    /// How often input came to each file so far.
+    pub fn arrivals(&self) -> BTreeMap<FileId, u64> {
+        self.files.iter().map(|(id, (_, changes))| (*id, changes.input)).collect()
+    }
+
+    /// Ours told an event in a wait before which so much had come.
+    pub fn told_since(&mut self, data: u64, before: &BTreeMap<FileId, u64>) {
+        let Some(item) = self.items.get_mut(&data) else { return };
+        let Watched::File { id, .. } = item.watched else { return };
+        item.amid =
+            self.files.get(&id).map(|(_, changes)| changes.input) != before.get(&id).copied();
+    }
+
+    /// Whether an event that only ours told may be one that came between the two sides' last waits.
+    pub fn came_between(&self, data: u64) -> bool {
+        self.items.get(&data).is_some_and(|item| {
+            let moves =
+                matches!(item.watched, Watched::File { kind: Kind::Tcp | Kind::TcpFresh, .. });
+            moves && item.amid && item.mask.0 & Mask::ET != 0
+        })
+    }
+
     /// Whether ours told an item with these events before.
     pub fn was_told(&self, data: u64, event: Mask) -> bool {
         self.items
@@ -258,6 +285,17 @@ mod tests {
         ledger.registered(7, Watched::File { id: 1, kind: Kind::Tcp }, Mask(OUT | Mask::ET));
         ledger.sampled(1, sample(4, 0));
         assert_eq!(ledger.echo(7, Mask(OUT)), None);
+    }
+
+    #[test]
+    fn what_came_during_a_wait_may_be_told_later() {
+        let mut ledger = ledger(Kind::Tcp, IN | Mask::ET, IN);
+        let before = ledger.arrivals();
+        ledger.told_since(7, &before);
+        assert!(!ledger.came_between(7));
+        ledger.sampled(1, sample(libc::POLLIN, 9));
+        ledger.told_since(7, &before);
+        assert!(ledger.came_between(7));
     }
 
     #[test]

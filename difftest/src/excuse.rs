@@ -1,4 +1,4 @@
-//! Waits with echoes: samples around them, and what is done about an event that only the kernel told.
+//! Waits with echoes: samples around them, and what is done about an event that only one side told.
 
 use crate::compare::{self, Compared, Difference, Fault, Told};
 use crate::echo::{Echoes, Sample, Watched};
@@ -56,6 +56,7 @@ impl Run<'_> {
         wait: impl FnOnce() -> Compared,
     ) -> Result<(), Difference> {
         self.sample(None);
+        let before = self.ledger.arrivals();
         let compared = wait();
         self.statistics.waits += 1;
         self.statistics.late += u64::from(compared.late);
@@ -63,15 +64,18 @@ impl Run<'_> {
         for (data, mask) in compared.ours.events() {
             self.ledger.told(data, mask);
         }
-        match compared.difference {
+        self.sample(None);
+        let result = match &compared.difference {
             None => Ok(()),
-            Some(_) if self.echoes == Echoes::Forbidden => compared.result(),
-            Some(ref difference) => {
-                let difference = difference.clone();
-                self.sample(None);
-                self.excuse(twin, &compared.ours, &compared.kernel, difference)
+            Some(difference) if self.echoes == Echoes::Forbidden => Err(difference.clone()),
+            Some(difference) => {
+                self.excuse(twin, &compared.ours, &compared.kernel, difference.clone())
             }
+        };
+        for (data, _) in compared.ours.events() {
+            self.ledger.told_since(data, &before);
         }
+        result
     }
 
     /// The same for what an instance answered that both were asked: readable it may be for an echo's sake.
@@ -99,7 +103,12 @@ impl Run<'_> {
         kernel: &Told,
         difference: Difference,
     ) -> Result<(), Difference> {
-        let Some(extra) = compare::kernel_only(ours, kernel) else { return Err(difference) };
+        if let Some(extra) = compare::beyond(kernel, ours) {
+            let came_between = extra.iter().all(|&(data, _)| self.ledger.came_between(data));
+            self.statistics.between += u64::from(came_between);
+            return if came_between { Ok(()) } else { Err(difference) };
+        }
+        let Some(extra) = compare::beyond(ours, kernel) else { return Err(difference) };
         for &(data, mask) in &extra {
             match self.ledger.item(data).map(|item| item.watched) {
                 Some(Watched::File { .. }) => {

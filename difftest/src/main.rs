@@ -333,7 +333,8 @@ impl Tally {
     }
 
     fn print(&self, whole: bool) {
-        let Statistics { scripts, operations, controls, waits, late, echoes } = self.statistics;
+        let Statistics { scripts, operations, controls, waits, late, echoes, between } =
+            self.statistics;
         println!(
             "{scripts} scripts, {operations} operations, {waits} compared waits, {late} late, {} echoes, {} differences",
             echoes.iter().sum::<u64>(),
@@ -341,6 +342,7 @@ impl Tally {
         );
         if whole {
             println!("{controls} compared epoll_ctl calls");
+            println!("{between} events of connections came between the sides' waits");
             for (kind, name) in Kind::ALL {
                 match echoes[kind as usize] {
                     0 => {}

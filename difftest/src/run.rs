@@ -30,6 +30,8 @@ pub struct Statistics {
     pub late: u64,
     /// By kind of file.
     pub echoes: [u64; Kind::ALL.len()],
+    /// Events that came between the two sides' waits.
+    pub between: u64,
 }
 
 /// What became of a script.
