@@ -47,6 +47,9 @@ impl Engine {
                 return Err(Errno::EINVAL);
             }
         }
+        if op == libc::EPOLL_CTL_DEL && kind == Kind::Epoll && instance.numbers_watched() {
+            self.see_child(instance, fd);
+        }
         let change = || self.change(instance, op, fd, kind, event);
         let result = if op == libc::EPOLL_CTL_ADD {
             self.nest(instance, fd, kind, change)

@@ -5,6 +5,8 @@
 //! nobody has to keep an epoll descriptor's readiness up to date, and no thread is needed (docs/adr/0004). The price is
 //! an array that is built for each look, which is why a plain wait does not go this way.
 
+use std::os::fd::RawFd;
+
 use libc::pollfd;
 use syscalls::Errno;
 
@@ -13,7 +15,7 @@ use crate::deliver::{Delivered, Sink};
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::faults::make_room;
-use crate::fdtable::Flags;
+use crate::fdtable::{Entry, Flags};
 use crate::instance::Instance;
 use crate::nest::MAX_NESTS;
 use crate::sleeper::Sleeper;
@@ -162,14 +164,36 @@ impl Engine {
             if depth > MAX_NESTS {
                 break;
             }
-            let Some(within) = self.instance_in(child.slot) else { continue };
-            let ready = self.is_ready(sleeper, within, depth + 1);
-            let stirs = within.inner.lock().stirs;
-            instance.inner.lock().child_seen(child.key, stirs);
-            let levels = if ready { READABLE } else { Events::empty() };
-            hits.push(Hit { key: child.key, levels: Some(levels), backlog: None, racing: false });
+            hits.extend(self.look_at_child(sleeper, instance, &child, depth));
         }
         hits
+    }
+
+    fn look_at_child(
+        &'static self,
+        sleeper: &Sleeper,
+        instance: &Instance,
+        child: &Child,
+        depth: usize,
+    ) -> Option<Hit> {
+        let within = self.instance_in(child.slot)?;
+        let ready = self.is_ready(sleeper, within, depth + 1);
+        let stirs = within.inner.lock().stirs;
+        instance.inner.lock().child_seen(child.key, stirs);
+        let levels = if ready { READABLE } else { Events::empty() };
+        Some(Hit { key: child.key, levels: Some(levels), backlog: None, racing: false })
+    }
+
+    /// An instance is about to leave another one, which is itself in one: what stirred in it before counts there.
+    pub(crate) fn see_child(&'static self, instance: &Instance, fd: RawFd) {
+        let Some(slot) = self.table.get(fd).and_then(Entry::slot_of_epoll) else { return };
+        let child = instance.inner.lock().nested.iter().find(|child| child.slot == slot).copied();
+        let Some(child) = child else { return };
+        // Without a sleeper it is one wake-up less for who waits outside.
+        let _ = self.as_observer(|sleeper| {
+            self.look_at_child(sleeper, instance, &child, 0);
+            Ok(())
+        });
     }
 
     /// Adds to a view what may make an instance ready. `mute`: it was reported as ready, edge-triggered, so what made
