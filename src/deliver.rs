@@ -236,7 +236,10 @@ impl Inner {
             return;
         }
         let before = item.trigger;
-        item.trigger.noticed(levels);
+        // An instance that was empty and is not so any more is an edge only if something woke it: it stirs then.
+        if item.kind != Kind::Epoll {
+            item.trigger.noticed(levels);
+        }
         if item.trigger != before || item.place == Place::Out {
             self.rewatch(table, index);
         }

@@ -70,6 +70,8 @@ pub struct Sample {
     pub count: Option<u64>,
     /// What the peer of a UNIX socket has not read yet.
     pub unread: Option<u64>,
+    /// The state of a TCP connection, each change of which wakes everybody.
+    pub state: Option<u8>,
 }
 
 /// What an item watches.
@@ -116,6 +118,9 @@ impl Changes {
 
 const INPUT: i16 = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLPRI;
 const ROOM: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+/// What had come to each file at some time: how often input, how often an end, and a connection's state.
+type Arrivals = BTreeMap<FileId, (u64, u64, Option<u8>)>;
 
 /// What the samples and the waits have said so far.
 #[derive(Default)]
@@ -210,17 +215,19 @@ impl Ledger {
         }
     }
 
-    /// How often input came to each file so far.
-    pub fn arrivals(&self) -> BTreeMap<FileId, u64> {
-        self.files.iter().map(|(id, (_, changes))| (*id, changes.input)).collect()
+    /// What has come to each file so far.
+    pub fn arrivals(&self) -> Arrivals {
+        let arrived = |sample: &Option<Sample>, changes: &Changes| {
+            (changes.input, changes.end, sample.and_then(|sample| sample.state))
+        };
+        self.files.iter().map(|(id, (sample, changes))| (*id, arrived(sample, changes))).collect()
     }
 
     /// Ours told an event in a wait before which so much had come.
-    pub fn told_since(&mut self, data: u64, before: &BTreeMap<FileId, u64>) {
+    pub fn told_since(&mut self, data: u64, before: &Arrivals, after: &Arrivals) {
         let Some(item) = self.items.get_mut(&data) else { return };
         let Watched::File { id, .. } = item.watched else { return };
-        item.amid =
-            self.files.get(&id).map(|(_, changes)| changes.input) != before.get(&id).copied();
+        item.amid = before.get(&id) != after.get(&id);
     }
 
     /// Whether an event that only ours told may be one that came between the two sides' last waits.
@@ -259,7 +266,7 @@ mod tests {
     const OUT: u32 = 4;
 
     fn sample(levels: i16, queued: i32) -> Sample {
-        Sample { levels, queued: Some(queued), count: None, unread: None }
+        Sample { levels, queued: Some(queued), count: None, unread: None, state: None }
     }
 
     /// A ledger with item 7 of file 1, of which ours told `told` when it was writable and empty.
@@ -291,10 +298,10 @@ mod tests {
     fn what_came_during_a_wait_may_be_told_later() {
         let mut ledger = ledger(Kind::Tcp, IN | Mask::ET, IN);
         let before = ledger.arrivals();
-        ledger.told_since(7, &before);
+        ledger.told_since(7, &before, &ledger.arrivals());
         assert!(!ledger.came_between(7));
         ledger.sampled(1, sample(libc::POLLIN, 9));
-        ledger.told_since(7, &before);
+        ledger.told_since(7, &before, &ledger.arrivals());
         assert!(ledger.came_between(7));
     }
 

@@ -46,7 +46,11 @@ impl Run<'_> {
         };
         // A pipe's writing end counts what the other end has to read.
         let queued = sys::queued(file.number).filter(|_| sys::is_readable(file.number));
-        Ok(Some(Sample { levels, queued, count, unread }))
+        let state = match file.kind {
+            Kind::Tcp | Kind::TcpFresh => sys::tcp_state(file.number),
+            _ => None,
+        };
+        Ok(Some(Sample { levels, queued, count, unread, state }))
     }
 
     /// Waits on both sides and compares; an echo is no difference.
@@ -72,8 +76,9 @@ impl Run<'_> {
                 self.excuse(twin, &compared.ours, &compared.kernel, difference.clone())
             }
         };
+        let after = self.ledger.arrivals();
         for (data, _) in compared.ours.events() {
-            self.ledger.told_since(data, &before);
+            self.ledger.told_since(data, &before, &after);
         }
         result
     }

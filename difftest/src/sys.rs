@@ -219,10 +219,19 @@ pub fn received(fd: Fd) -> Option<u64> {
 pub fn ever_received(fd: Fd) -> Option<u64> {
     // `struct tcp_info` has tcpi_bytes_received here since Linux 4.1; libc's ends before it.
     const BYTES_RECEIVED: usize = 128 / 8;
+    tcp_info(fd).map(|numbers| numbers[BYTES_RECEIVED])
+}
+
+/// The state of a TCP socket: ESTABLISHED, FIN_WAIT2 and so on.
+pub fn tcp_state(fd: Fd) -> Option<u8> {
+    tcp_info(fd).map(|numbers| numbers[0].to_ne_bytes()[0])
+}
+
+fn tcp_info(fd: Fd) -> Option<[u64; 32]> {
     let mut numbers = [0u64; 32];
     let mut len = std::mem::size_of_val(&numbers) as libc::socklen_t;
     option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, numbers.as_mut_ptr().cast(), &mut len)?;
-    Some(numbers[BYTES_RECEIVED])
+    Some(numbers)
 }
 
 fn option(
