@@ -9,7 +9,7 @@ use crate::files::Kind;
 use crate::notice::Link;
 pub use crate::sign::{Evidence, Signs};
 use crate::sleeper::SleeperId;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::hint;
 use crate::word::FILE_SHIFT;
 pub use crate::word::{FileId, Flags, Holder, Word};
@@ -25,7 +25,7 @@ pub const CAPACITY: usize = match () {
 /// How often to see whether a read is over: some 5 us.
 const READ_SPINS: u32 = if cfg!(shuttle) { 1 } else { 256 };
 
-/// All that is kept for one number.
+/// All that is kept for one number: 40 bytes, a fifth of what a registered descriptor may take.
 pub struct Entry {
     word: AtomicU64,
     evidence: AtomicU64,
@@ -37,9 +37,9 @@ pub struct Entry {
     /// The instance's slot for an epoll; the other end's number plus one for a pipe or a socket pair.
     relation: AtomicU32,
     /// The sleeper of the watcher that it is parked with, plus one; 0: none.
-    watcher: AtomicU32,
+    watcher: AtomicU16,
     /// Reads of the program that have begun, and whose bytes may not be counted yet.
-    readers: AtomicU32,
+    readers: AtomicU16,
     /// For a number with duplicates: the one of them that evidence is kept with ([`FdTable::home`]).
     home: AtomicU32,
 }
@@ -53,8 +53,8 @@ impl Entry {
             sign_link: Link::new(),
             close_link: Link::new(),
             relation: AtomicU32::new(0),
-            watcher: AtomicU32::new(0),
-            readers: AtomicU32::new(0),
+            watcher: AtomicU16::new(0),
+            readers: AtomicU16::new(0),
             home: AtomicU32::new(0),
         }
     }
@@ -145,7 +145,7 @@ impl Entry {
     /// It was counted, and its signs were given.
     pub fn read_ends(&self) {
         // Where it began on the number's last file, there is nothing to end.
-        let less = |readers: u32| readers.checked_sub(1);
+        let less = |readers: u16| readers.checked_sub(1);
         let _ = self.readers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
     }
 
@@ -201,6 +201,9 @@ impl Entry {
         self.relation.store(peer.map_or(0, |fd| fd as u32 + 1), Ordering::SeqCst);
     }
 }
+
+#[cfg(not(shuttle))]
+const _: () = assert!(size_of::<Entry>() == 40, "it is there for each number");
 
 /// The table. In a static it is zero-filled memory that costs nothing until it is touched.
 pub struct FdTable {

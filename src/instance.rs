@@ -24,7 +24,7 @@ use crate::observe::Child;
 use crate::park::Shards;
 use crate::patience::Patience;
 use crate::sleeper::SleeperId;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sys::lock::Mutex;
 use crate::sys::{self, Result};
 
@@ -38,7 +38,7 @@ pub struct Instance {
     /// [`Sleeper::enter`](crate::sleeper::Sleeper::enter).
     pub attention: AtomicBool,
     /// The leader's sleeper plus one; 0: nobody led yet.
-    leader: AtomicU32,
+    leader: AtomicU16,
     /// Calls that are in it now, and watchers of it. It is not used anew before they have left.
     pub users: AtomicU32,
     /// Descriptor numbers that stand for it.
@@ -149,7 +149,7 @@ impl Instance {
             slot,
             notices: Notices::default(),
             attention: AtomicBool::new(false),
-            leader: AtomicU32::new(0),
+            leader: AtomicU16::new(0),
             users: AtomicU32::new(0),
             numbers: AtomicU32::new(0),
             closed: AtomicBool::new(false),

@@ -37,13 +37,13 @@ pub struct SleeperId(u16);
 
 impl SleeperId {
     /// Where a word keeps a sleeper or none: its index plus one, or 0.
-    pub fn to_word(id: Option<Self>) -> u32 {
-        id.map_or(0, |id| u32::from(id.0) + 1)
+    pub fn to_word(id: Option<Self>) -> u16 {
+        id.map_or(0, |id| id.0 + 1)
     }
 
     /// The sleeper of such a word.
-    pub fn from_word(word: u32) -> Option<Self> {
-        Some(Self(word.checked_sub(1)? as u16))
+    pub fn from_word(word: u16) -> Option<Self> {
+        word.checked_sub(1).map(Self)
     }
 }
 
