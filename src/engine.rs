@@ -411,9 +411,8 @@ impl Engine {
         hold_before_fork(&self.registry);
         hold_before_fork(&self.nesting);
         for instance in self.registered_instances() {
-            let inner = instance.inner.lock();
-            inner.shards.hold_before_fork();
-            std::mem::forget(inner);
+            // Not the letters of its watchers: in the child nobody reads or writes those.
+            hold_before_fork(&instance.inner);
         }
     }
 
@@ -441,10 +440,10 @@ impl Engine {
 
     fn release_all(&self) {
         for instance in self.registered_instances() {
-            release_after_fork(&instance.inner, |inner| inner.shards.release_after_fork());
+            release_after_fork(&instance.inner);
         }
-        release_after_fork(&self.nesting, |()| ());
-        release_after_fork(&self.registry, |_| ());
+        release_after_fork(&self.nesting);
+        release_after_fork(&self.registry);
     }
 }
 

@@ -146,16 +146,6 @@ impl Shards {
     pub fn forget(&mut self) {
         std::mem::forget(std::mem::take(&mut self.0));
     }
-
-    /// Before fork: no letter may be half written. Under the instance's lock.
-    pub(crate) fn hold_before_fork(&self) {
-        self.0.iter().for_each(|shard| sys::lock::hold_before_fork(&shard.mail));
-    }
-
-    /// After fork, on either side.
-    pub(crate) fn release_after_fork(&self) {
-        self.0.iter().for_each(|shard| sys::lock::release_after_fork(&shard.mail, |_| ()));
-    }
 }
 
 impl Inner {

@@ -62,7 +62,7 @@ pub fn hold_before_fork() {
 
 /// After fork, in the parent and in the child.
 pub fn release_after_fork() {
-    sys::lock::release_after_fork(&HEAP.0, |_| ());
+    sys::lock::release_after_fork(&HEAP.0);
 }
 
 struct Heap(Mutex<Dlmalloc<Pages>>);

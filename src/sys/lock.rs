@@ -83,12 +83,8 @@ pub fn hold_before_fork<T>(mutex: &Mutex<T>) {
     std::mem::forget(mutex.lock());
 }
 
-/// Gives back what [`hold_before_fork`] took, after a last look at what it guards. To be called by the fork handlers
-/// only, after it, once on either side.
-pub fn release_after_fork<T>(mutex: &Mutex<T>, last: impl FnOnce(&T)) {
+/// Gives back what [`hold_before_fork`] took. To be called by the fork handlers only, after it, once on either side.
+pub fn release_after_fork<T>(mutex: &Mutex<T>) {
     // SAFETY: the forking thread holds the lock since the handler before; in the child it is the only thread.
-    unsafe {
-        last(&*mutex.data_ptr());
-        mutex.force_unlock(lock_api::GuardNoSend::new());
-    }
+    unsafe { mutex.force_unlock(lock_api::GuardNoSend::new()) }
 }

@@ -2,6 +2,8 @@
 //! delivered twice under one-shot.
 
 use shuttle::thread;
+use uepoll::fdtable::Signs;
+use uepoll::files::Kind;
 
 use crate::help::*;
 
@@ -80,6 +82,30 @@ fn one_shot() {
         assert_eq!(told + rest, 1);
         program.modify(epfd, fd, ONCE);
         assert_eq!(program.wait(epfd, 4, Time::Ever), Ok(vec![fd as u64]));
+        program.end(epfd);
+    });
+}
+
+/// A call that is on its way during a look, and ends without having woken anybody: the next one's sign is its own.
+#[test]
+fn call_without_a_sign() {
+    check(|| {
+        let program = Program::new();
+        let epfd = program.epoll();
+        let bell = uepoll::sys::eventfd(0).unwrap();
+        program.table.opened(bell, Kind::Eventfd);
+        program.add(epfd, bell, Events::OUT | Events::ET, 1);
+        let home = program.table.home(bell).unwrap();
+        let caller = thread::spawn(move || {
+            home.call_begins();
+            home.call_ends(Signs::empty());
+        });
+        assert_eq!(program.wait(epfd, 1, Time::Ever), Ok(vec![1]));
+        caller.join().unwrap();
+        assert_eq!(program.wait(epfd, 1, Time::None), Ok(vec![]));
+        home.call_begins();
+        program.engine.sign_of_call(bell, Signs::WOKEN_OUT);
+        assert_eq!(program.wait(epfd, 1, Time::None), Ok(vec![1]));
         program.end(epfd);
     });
 }

@@ -119,6 +119,7 @@ fn child() {
             program.close(fd);
             let _ = program.wait(epfd, 4, Time::None).unwrap();
             let other = program.epoll();
+            program.add(other, epfd, LEVEL, 4);
             program.close(epfd);
             program.close(other);
         });

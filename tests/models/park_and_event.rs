@@ -107,3 +107,17 @@ fn close_of_a_fetched_one() {
         program.end(epfd);
     });
 }
+
+/// An item that was fetched is removed, and its file closed, before its watcher has read that it was.
+#[test]
+fn removal_of_a_fetched_one() {
+    check(|| {
+        let (program, epfd, pipes) = idle(3, EDGE);
+        let (fd, file) = pipes[0];
+        program.write(fd, file);
+        assert_eq!(program.wait(epfd, 1, Time::Ever), Ok(vec![fd as u64]));
+        program.delete(epfd, fd);
+        program.close(fd);
+        program.end(epfd);
+    });
+}
