@@ -101,6 +101,7 @@ impl Engine {
         make_room(|| instances.try_reserve_exact(MAX_INSTANCES))?;
         instances.resize_with(MAX_INSTANCES, OnceBox::new);
         sys::learn_of_threads();
+        sys::learn_of_clock();
         Ok(Self {
             table,
             sleepers: Sleepers::new(table),

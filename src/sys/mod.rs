@@ -4,6 +4,7 @@
 //! the engine must not fall into its own hooks.
 #![allow(unsafe_code)]
 
+mod clock;
 pub mod lock;
 mod parts;
 pub mod quiet;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use libc::{c_int, pollfd, timespec};
 use syscalls::{Errno, Sysno, syscall};
 
+pub use self::clock::{coarse_millis, learn_of_clock, now};
 use crate::faults::{self, Resource};
 
 /// What a call of the engine gives: a value, or the errno that the program will see.
@@ -361,22 +363,6 @@ pub fn sleep_on_futex(word: &AtomicU32, value: u32, timeout: timespec) -> Result
         None | Some(Err(Errno::EINTR)) => Err(Errno::EINTR),
         Some(_) => Ok(()),
     }
-}
-
-/// The monotonic clock.
-pub fn now() -> timespec {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: one writable timespec.
-    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
-    now
-}
-
-/// The time in milliseconds, modulo 2^32, as of the last tick of the kernel: no system call, and some 4 ms late.
-pub fn coarse_millis() -> u32 {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: one writable timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32)
 }
 
 /// Wakes up to `count` of those who sleep in [`futex_wait`] on `word`.
