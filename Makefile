@@ -12,6 +12,8 @@ DIFFTEST_SEED ?= 81000000
 DIFFTEST_SCRIPTS ?= 4000
 # What `make test` runs of scripts/apps/.
 SHORT_APPS ?= nginx redis cpython memcached lighttpd mosquitto libevent libuv node java manners
+# What it runs of them with few faults of each kind, and only under the library.
+FAULT_APPS ?= nginx-faults redis-faults
 # By how many pairs of measurements, of a second each, `make apps` compares throughput with the native one.
 APP_PAIRS ?= 3
 # How long `make soak` does.
@@ -126,6 +128,7 @@ apps: build
 apps-short: build
 	@$(call need,prove,apt-get install perl)
 	scripts/apps/run.sh $(SHORT_APPS)
+	APP_SHORT=yes scripts/apps/run.sh -j2 $(FAULT_APPS)
 
 strace-demo: build
 	scripts/strace-demo.sh

@@ -8,13 +8,13 @@
 begin 900 nginx perl /usr/bin/python3
 
 COUNT=${FAULTS:-1000}
-[[ -z ${APP_SHORT:-} ]] || COUNT=${FAULTS:-40}
+[[ -z ${APP_SHORT:-} ]] || COUNT=${FAULTS:-30}
 SEED=${FAULTS_SEED:-1}
 CONF=$TMP/nginx.conf
 NGINX=(nginx -e "$TMP/error.log" -p "$TMP" -c "$CONF")
 
 # Small buffers of sockets, so that a client that does not read is soon felt. Connections to itself are kept for 2 s, which
-# sockets_back waits for.
+# is waited for.
 write_config() {
     rm -rf "$TMP/temp" "$TMP/store"
     mkdir -p "$TMP/temp" "$TMP/store"
@@ -79,7 +79,7 @@ workers_quiet() { quiet_for 2 5 $(workers); }
 
 # --- the checks -----------------------------------------------------------------------------------------------------
 
-# Of ten connections for each fault: what is made at the first request is there before anybody counts.
+# Ten connections for each fault: what is made at the first request is there before anybody counts.
 warm_up() { load 10 /dev/null; }
 
 # load COUNT TABLE
@@ -111,16 +111,15 @@ complaints() {
 # Natively there is none of these. What else it says of clients and of itself as a server is shown.
 right_logs() {
     complaints | tee "$TMP/complaints"
-    ! grep -E '\[(crit|alert|emerg)\]|(epoll|eventfd)[^ ]* failed' "$TMP/error.log"
+    if grep -E '\[(crit|alert|emerg)\]|(epoll|eventfd)[^ ]* failed' "$TMP/error.log"; then return 1; fi
     awk 'NF == 2 {print $2}' "$TMP/access.log" | sort | uniq -c | tee "$TMP/statuses"
     awk '$2 !~ /^(200|201|204|400|499|502)$/ {print "status", $2; bad = 1} END {exit bad}' "$TMP/statuses"
 }
 
-# faults WITH TABLE: everything, for the nginx that has been started.
+# faults WITH TABLE: everything, for the nginx and the proxy that have been started.
 faults() {
     local with=$1 table=$2
     check "$with: all workers are there" wait_for 5 worker_count_is
-    start_proxy "$PROXY" "$PORT"
     check "$with: ten of each fault, to begin with" uncounted warm_up
     # Connections to itself are closed, which are kept for 2 s.
     sleep 3
@@ -144,12 +143,14 @@ make_www 1000 64000 64001 300000 300001
 PORT=$(free_port)
 PROXY=$(free_port)
 if [[ ${#LAUNCHER[@]} -gt 0 && -z ${APP_SHORT:-} ]]; then
+    start_proxy "$PROXY" "$PORT"
     write_config
     start_native "$PORT" "${NGINX[@]}"
     faults natively "$TMP/table.native"
     mv "$TMP/error.log" "$TMP/error.native"
     rm "$TMP/access.log" "$TMP/served"
 fi
+start_proxy "$PROXY" "$PORT"
 write_config
 start_app "$PORT" "${NGINX[@]}"
 check 'master and workers run under the library' all_under_library

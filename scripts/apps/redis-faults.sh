@@ -124,7 +124,7 @@ faults() {
         await_exit "$with: SIGTERM"
     done
     stop_proxy "$LINK_PID"
-    check "$with: the link broke" broke "$((COUNT / 50))" "$link"
+    check "$with: the link broke" broke "$(((COUNT + 49) / 50))" "$link"
     check "$with: logs" right_logs
     check "$with: nothing is left" nothing_left "$MASTER" "$REPLICA"
 }
