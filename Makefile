@@ -51,7 +51,7 @@ help:
 	@echo 'make models       the races of the engine, under a scheduler that tries their orders'
 	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
-	@echo 'make apps         real programs: installs them all, and runs their tests (twenty minutes)'
+	@echo 'make apps         real programs: installs them all, and runs their tests (twenty-five minutes)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make fuzz         the engine and all decoders on random input, each for TIME=$(TIME) seconds (needs nightly Rust)'

@@ -21,7 +21,7 @@ When AFTER bytes, counted from the order, have passed in that DIRECTION (up: fro
     dribble   the next AMOUNT bytes go one by one
 
 With --random each connection without an order has one of these, after up to so many bytes of a direction, and another one
-when it goes on; SIGUSR1 ends that. Windows and segments are small, so that the buffers on the way are soon full. It stands on poll(2), not on epoll,
+when it goes on: from SIGUSR1 on, until the next one. Windows and segments are small, so that the buffers on the way are soon full. It stands on poll(2), not on epoll,
 and knows nothing of the library.
 
 Ends by SIGTERM, and prints how often it made each: `connections=N reset=N ... full=N`, the last for stalls that ended
@@ -239,7 +239,7 @@ class Proxy:
     def __init__(self, options):
         self.options = options
         self.chance = random.Random(options.random)
-        self.randomly = options.random is not None
+        self.randomly = self.told = False
         self.counts = dict.fromkeys(["connections", *KINDS, "full"], 0)
         self.pairs = {}
         self.waiting = set()
@@ -291,7 +291,12 @@ class Proxy:
     def run(self):
         while True:
             stirred = set()
-            for number, found in self.poll.poll(TICK_MS if self.waiting else 1000):
+            if self.told:
+                self.told, self.randomly = False, not self.randomly
+                for pair, _ in self.pairs.values():
+                    pair.order = None
+                    self.maybe(pair)
+            for number, found in self.poll.poll(TICK_MS if self.waiting else 100):
                 if number == self.listener.fileno():
                     self.accept()
                 elif number in self.pairs:
@@ -321,13 +326,12 @@ def main():
         print(" ".join(f"{kind}={count}" for kind, count in proxy.counts.items()))
         sys.exit()
 
-    def no_more(*_):
-        proxy.randomly = False
-        for pair, _ in proxy.pairs.values():
-            pair.order = None
+    def told(*_):
+        # Not here, in the middle of anything.
+        proxy.told = True
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGUSR1, no_more)
+    signal.signal(signal.SIGUSR1, told)
     proxy.run()
 
 

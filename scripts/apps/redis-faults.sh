@@ -9,7 +9,7 @@
 begin 900 redis-server redis-cli /usr/bin/python3
 
 COUNT=${FAULTS:-1000}
-[[ -z ${APP_SHORT:-} ]] || COUNT=${FAULTS:-40}
+[[ -z ${APP_SHORT:-} ]] || COUNT=${FAULTS:-30}
 SEED=${FAULTS_SEED:-1}
 
 # start PORT ARGUMENT...
@@ -61,7 +61,7 @@ only_replica_and_us() {
     wait_for 20 info_is "$MASTER" pubsub_channels 0
 }
 
-# The link is whole from now on; what the replica has missed it gets.
+# The link is whole again; what the replica has missed it gets.
 replica_follows() {
     kill -USR1 "$LINK_PID"
     wait_for 90 synced
@@ -100,7 +100,7 @@ faults() {
     start "$MASTER"
     MASTER_PID=$APP_PID
     link=$(free_port)
-    start_proxy "$link" "$MASTER" --random "$SEED" --reach 16000000
+    start_proxy "$link" "$MASTER" --random "$SEED" --reach $((16000 * COUNT))
     LINK_PID=$PROXY_PID
     REPLICA=$(free_port)
     start "$REPLICA" --replicaof 127.0.0.1 "$link"
@@ -110,6 +110,8 @@ faults() {
     check "$with: they run under the library" under_library "$MASTER_PID" "$REPLICA_PID"
     check "$with: ten of each fault, to begin with" uncounted warm_up
     descriptors "$MASTER_PID" "$REPLICA_PID" >"$TMP/descriptors.before"
+    # The link begins to break.
+    kill -USR1 "$LINK_PID"
     check "$with: $COUNT of each fault, each way, and $COUNT connections without" load "$COUNT" "$table"
     check "$with: nobody else is left" only_replica_and_us
     check "$with: the replica has it all" replica_follows
@@ -124,7 +126,7 @@ faults() {
         await_exit "$with: SIGTERM"
     done
     stop_proxy "$LINK_PID"
-    check "$with: the link broke" broke "$(((COUNT + 49) / 50))" "$link"
+    check "$with: the link broke" broke "$(((COUNT + 99) / 100))" "$link"
     check "$with: logs" right_logs
     check "$with: nothing is left" nothing_left "$MASTER" "$REPLICA"
 }
