@@ -440,7 +440,7 @@ def main():
     parser.add_argument("--files")
     parser.add_argument("--store")
     parser.add_argument("--table")
-    for name, default in (("count", 1000), ("parallel", 32), ("idle", 0), ("patience", 60), ("seed", 1)):
+    for name, default in (("count", 1000), ("parallel", 32), ("idle", 0), ("patience", 120), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     options.stored, options.keys = {}, {}
