@@ -12,6 +12,8 @@ DIFFTEST_SEED ?= 81000000
 DIFFTEST_SCRIPTS ?= 4000
 # What `make test` runs of scripts/apps/.
 SHORT_APPS ?= nginx redis cpython memcached lighttpd mosquitto libevent libuv node java manners
+# What it runs of them with few faults of each kind, and only under the library.
+FAULT_APPS ?= nginx-faults redis-faults
 # By how many pairs of measurements, of a second each, `make apps` compares throughput with the native one.
 APP_PAIRS ?= 3
 # How long `make soak` does.
@@ -49,7 +51,7 @@ help:
 	@echo 'make models       the races of the engine, under a scheduler that tries their orders'
 	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
-	@echo 'make apps         real programs: installs them all, and runs their tests (twenty minutes)'
+	@echo 'make apps         real programs: installs them all, and runs their tests (twenty-five minutes)'
 	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make fuzz         the engine and all decoders on random input, each for TIME=$(TIME) seconds (needs nightly Rust)'
@@ -126,6 +128,7 @@ apps: build
 apps-short: build
 	@$(call need,prove,apt-get install perl)
 	scripts/apps/run.sh $(SHORT_APPS)
+	APP_SHORT=yes scripts/apps/run.sh -j2 $(FAULT_APPS)
 
 strace-demo: build
 	scripts/strace-demo.sh

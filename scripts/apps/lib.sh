@@ -6,7 +6,9 @@
 #                repository; `preload`: LD_PRELOAD alone, nothing is denied; set but empty: nothing, that is, natively.
 #                The launcher must exec, so that its pid is the program's.
 #   APP_PAIRS    throughput is compared with the native one, by so many pairs of measurements. Unset: it is not
-#   APP_SHORT    not empty: where a test does the same in several variants, the last of them only
+#   APP_SHORT    not empty: where a test does the same in several variants, the last of them only; few faults of each kind,
+#                and no native run beside
+#   FAULTS       how many faults of each kind and direction, instead of the test's own choice; FAULTS_SEED where they come
 #   APP_LIMIT    seconds that the whole script may take, instead of its own choice
 #   APP_KEEP     not empty: leave the temporary directory behind, for a look at its logs
 
@@ -524,17 +526,21 @@ ticks() {
 }
 
 # quiet PID...: over an idle second each uses less than 10 ticks. An event loop that spins takes 100.
-quiet() {
-    local pid used
+quiet() { quiet_for 1 10 "$@"; }
+
+# quiet_for SECONDS TICKS PID...: the same, with less than so many ticks.
+quiet_for() {
+    local seconds=$1 limit=$2 pid used
     local -A before
+    shift 2
     sleep 0.5
     for pid; do before[$pid]=$(ticks "$pid"); done
-    sleep 1
+    sleep "$seconds"
     for pid; do
         runs "$pid"
         used=$(($(ticks "$pid") - before[$pid]))
-        echo "$pid used $used ticks in an idle second"
-        [[ $used -lt 10 ]]
+        echo "$pid used $used ticks in $seconds idle s"
+        [[ $used -lt $limit ]]
     done
 }
 
@@ -550,6 +556,95 @@ sockets_at_most() {
     local count=$1
     shift
     [[ $(sockets "$@") -le $count ]]
+}
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+# start_proxy PORT TO [ARGUMENT...]: faulty-proxy.py, without the launcher. Sets PROXY_PID; what it did goes to
+# $TMP/proxy.PORT when it ends.
+start_proxy() {
+    local port=$1
+    /usr/bin/python3 "$REPO/scripts/apps/faulty-proxy.py" --port "$port" --to "$2" "${@:3}" \
+        >"$TMP/proxy.$port" 2>"$TMP/proxy.$port.log" </dev/null &
+    PROXY_PID=$!
+    RUNNING+=("$PROXY_PID")
+    if ! wait_for 15 listens_or_ended "$port" "$PROXY_PID" || ! runs "$PROXY_PID"; then
+        not_ok "the proxy listens on port $port"
+        finish
+    fi
+}
+
+# stop_proxy PID: it has said nothing but its counts.
+stop_proxy() {
+    local status=0
+    kill -TERM "$1"
+    wait "$1" || status=$?
+    forget "$1"
+    cat "$TMP"/proxy.*.log >"$TMP/proxy.err"
+    if [[ $status == 0 && ! -s $TMP/proxy.err ]]; then ok 'the proxy ends'; else not_ok "the proxy ends (status $status)"; fi
+    comment <"$TMP/proxy.err"
+}
+
+# made COUNT PORT: by its own account the proxy there made each fault at least so many times.
+made() {
+    local count=$1 kind found
+    cat "$TMP/proxy.$2"
+    for kind in reset cut half stall die delay dribble; do
+        found=$(sed -n "s/.*\<$kind=\([0-9]*\).*/\1/p" "$TMP/proxy.$2")
+        [[ $found -ge $count ]] || { echo "$kind was made $found times, expected $count"; return 1; }
+    done
+}
+
+# broke COUNT PORT: by its own account the proxy there broke connections so many times.
+broke() {
+    cat "$TMP/proxy.$2"
+    tr ' ' '\n' <"$TMP/proxy.$2" | awk -F = -v count="$1" '/^(reset|cut|half|die)=/ { n += $2 } END { exit n < count }'
+}
+
+# descriptors PID...: a line for each, the program's own by kind, and how many are the library's, which has its own at the top
+# of the range.
+descriptors() {
+    local pid file fd target
+    local -i top
+    for pid; do
+        top=$(awk '/^Max open files/ {print ($5 == "unlimited" || $5 > 65536) ? 65536 : $5}' "/proc/$pid/limits")
+        for file in "/proc/$pid/fd"/*; do
+            fd=${file##*/}
+            target=$(readlink "$file") || continue
+            # A rename or a new process changes what is in brackets, and nothing else.
+            [[ $target == /* ]] || target=${target%%:\[*}
+            if [[ $fd -ge $((top - top / 4)) && ${#LAUNCHER[@]} -gt 0 ]]; then target=library; fi
+            echo "$pid $target"
+        done
+    done | sort | uniq -c | awk '{print $2, $3, $1}'
+}
+
+# descriptors_back FILE PID...: as descriptors wrote them there, but for the library's own. Of these there may be one for the
+# loop and one for each watcher, which has some thirty idle descriptors: few, however many connections there were.
+descriptors_back() {
+    local file=$1
+    shift
+    descriptors "$@" >"$TMP/descriptors.now"
+    diff <(grep -v ' library ' "$file") <(grep -v ' library ' "$TMP/descriptors.now") >"$TMP/descriptors.diff" &&
+        awk '$2 == "library" && $3 > 20 { print; bad = 1 } END { exit bad }' "$TMP/descriptors.now" >"$TMP/descriptors.diff"
+}
+
+# same_shares FILE FILE: of each fault and way, each result is as frequent in both tables of faults-load.py, within
+# a quarter of its connections.
+same_shares() {
+    awk '
+        { all[FNR == NR, $1 " " $2] += $4; count[FNR == NR, $1 " " $2, $3] = $4; groups[$1 " " $2]; results[$3] }
+        END {
+            for (g in groups) for (r in results) {
+                a = count[1, g, r] / (all[1, g] ? all[1, g] : 1)
+                b = count[0, g, r] / (all[0, g] ? all[0, g] : 1)
+                d = a > b ? a - b : b - a
+                if (d > worst) { worst = d; where = g " " r }
+                if (d > 0.25 && all[1, g] > 20) { print g, r, a, b; bad = 1 }
+            }
+            printf "largest difference of a share: %.2f (%s)\n", worst, where
+            exit bad
+        }' "$1" "$2"
 }
 
 # --- servers that echo ----------------------------------------------------------------------------------------------
