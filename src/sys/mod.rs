@@ -371,11 +371,12 @@ pub fn now() -> timespec {
     now
 }
 
-/// The time in milliseconds, modulo 2^32, as of the last tick of the kernel: no system call, and some 4 ms late.
+/// The time in milliseconds, modulo 2^32, as of the last tick of the kernel, some 4 ms late. Of the kernel, not of libc:
+/// there a library like libfaketime may let it stand still, and what is left alone for a while were so for ever.
 pub fn coarse_millis() -> u32 {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: one writable timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     (now.tv_sec as u32).wrapping_mul(1000).wrapping_add((now.tv_nsec / 1_000_000) as u32)
 }
 
