@@ -48,7 +48,7 @@ echo "scripts/stress.sh $*: seed $seed"
 case ${1-} in
 short)
     for side in kernel library; do
-        part $side 300 messages --seed "$seed" --seconds 2
+        part $side 300 messages --seed "$seed" --seconds 1
         part $side 300 forks --seed "$seed" --seconds 1
         part $side 300 stops --seed "$seed" --seconds 1
     done

@@ -14,7 +14,7 @@ use crate::faults::Faults;
 use crate::sys::{self, Answer, End, Fd, IN, NO_EVENT};
 
 /// How long waits are to last.
-const MILLIS: u64 = 400;
+const MILLIS: u64 = 300;
 /// A machine that is busy may be late, but not by this.
 const LATE: Duration = Duration::from_secs(60);
 /// What the file says in turn, as libfaketime(1) reads it.
@@ -60,10 +60,8 @@ fn faked(file: &std::ffi::OsStr, faults: &Faults) -> Answer<String> {
             }
             (jumps, seen)
         });
-        for _ in 0..3 {
-            waits(faults)?;
-            news(faults)?;
-        }
+        waits(faults)?;
+        news(faults)?;
         stopping.store(true, Ordering::SeqCst);
         let (jumps, seen) = jumping.join().unwrap_or_default();
         if seen != [true; 2] {
@@ -105,7 +103,7 @@ fn waits(faults: &Faults) -> Answer<()> {
     // Beside a thread that leads, another one follows: it has a time limit of its own.
     for (name, wait) in ways {
         thread::scope(|scope| {
-            let leader = scope.spawn(|| sys::wait(epoll, &mut [NO_EVENT], 2 * MILLIS as i32));
+            let leader = scope.spawn(|| sys::wait(epoll, &mut [NO_EVENT], MILLIS as i32 + 100));
             let start = kernels_now();
             let found = wait();
             let took = kernels_now().saturating_sub(start);
