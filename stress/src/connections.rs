@@ -94,6 +94,12 @@ pub fn run(plan: Plan, faults: &Faults) -> Answer<String> {
             scope.spawn(move || stage.serve(epoll));
         }
         let line = stage.rounds(plan, top);
+        // A server that hangs could not be ended otherwise.
+        if !faults.is_empty() {
+            eprintln!("uepoll-stress: connections: {line}");
+            faults.print();
+            sys::exit_now(1);
+        }
         stage.stopping.store(true, Ordering::SeqCst);
         let _ = sys::write(stop, &1u64.to_ne_bytes());
         line
