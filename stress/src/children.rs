@@ -9,11 +9,12 @@ use crate::sys::{self, Answer, End, Fd, NO_EVENT};
 /// A child that takes longer hangs. Seconds.
 const LIMIT: u32 = 60;
 
+type Step = fn(Fd, Fd) -> Answer<bool>;
+
 /// Status of the first step that failed.
 pub fn work(way: u8, common: Fd, busy: Fd) -> u8 {
     sys::alarm(LIMIT);
-    let steps: [(u8, fn(Fd, Fd) -> Answer<bool>); 3] =
-        [(1, on_inherited), (2, beside_others), (3, on_its_own)];
+    let steps: [(u8, Step); 3] = [(1, on_inherited), (2, beside_others), (3, on_its_own)];
     for (bit, step) in steps {
         // Its own is always the last: it closes all others.
         if bit == 3 || way & bit != 0 {

@@ -76,7 +76,7 @@ static CONTROL_FAILED_IN_HANDLER: AtomicU64 = AtomicU64::new(0);
 extern "C" fn on_signal(_: i32) {
     sys::keeping_errno(|| {
         let order = Ordering::SeqCst;
-        if SIGNALS_HANDLED.fetch_add(1, order) % 8 == 0 {
+        if SIGNALS_HANDLED.fetch_add(1, order).is_multiple_of(8) {
             let (epoll, fd) = (SIGNAL_EPOLL.load(order), SIGNAL_PIPE[0].load(order));
             if sys::modify(epoll, fd, sys::IN, data(TAG_SIGNAL, 0, 0)).is_err() {
                 CONTROL_FAILED_IN_HANDLER.fetch_add(1, order);
