@@ -41,7 +41,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew fuzz miri deny lint bench bench-quick dist install clean
+.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew fuzz miri deny lint bench bench-quick stress stress-short dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -52,7 +52,8 @@ help:
 	@echo 'make faults       memory, descriptors, threads and polls refused, at each point in turn'
 	@echo 'make difftest     random calls, compared with the kernel, for DIFFTEST_SECONDS=$(DIFFTEST_SECONDS)'
 	@echo 'make apps         real programs: installs them all, and runs their tests (twenty-five minutes)'
-	@echo 'make soak         random calls of all kinds, traces and threads, for SOAK_SECONDS=$(SOAK_SECONDS)'
+	@echo 'make stress       64 threads, connections, forks, stops, killed threads, clocks that jump (five minutes); stress-short: 20 seconds'
+	@echo 'make soak         random calls of all kinds, traces, threads and connections, for SOAK_SECONDS=$(SOAK_SECONDS)'
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make fuzz         the engine and all decoders on random input, each for TIME=$(TIME) seconds (needs nightly Rust)'
 	@echo 'make miri         the pure core under Miri (needs nightly Rust)'
@@ -74,7 +75,7 @@ else
 	$(UEPOLL) run --deny-kernel-epoll -v -- $(CMD)
 endif
 
-test: test-deps rust-tests models-short c-tests faults symbols budget difftest apps-short strace-demo
+test: test-deps rust-tests models-short c-tests faults symbols budget difftest stress-short apps-short strace-demo
 
 # First: a compiler may be among what is missing.
 test-deps:
@@ -142,14 +143,25 @@ difftest: build
 	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $(DIFFTEST_SEED) --seconds 10
 	$(DIFFTEST) --threads --scripts 1000000 --seed $(DIFFTEST_SEED) --seconds 10
 
-# Eight tenths of the time for scripts of everything, one for traces of a native and of a preloaded process, one for threads.
+# Each part natively as well, which proves its checks.
+stress: build
+	scripts/install-test-deps.sh
+	scripts/stress.sh full
+
+# Part of `make test`.
+stress-short: build
+	scripts/stress.sh short
+
+# Seven tenths of the time for scripts of everything, one each for traces of a native and of a preloaded process, for threads,
+# and for connections that come and go.
 # Seeds count up from the first: runs that start in different seconds must not meet.
 soak: build
 	@seed=$$(date +%s)0000; echo "make soak: seed $$seed, $(SOAK_SECONDS) s"; status=0; \
 	tenth=$$(( ($(SOAK_SECONDS) + 9) / 10 )); \
-	$(DIFFTEST) --scripts 1000000 --seed $$seed --seconds $$((8 * tenth)) --keep-going --stats || status=1; \
+	$(DIFFTEST) --scripts 1000000 --seed $$seed --seconds $$((7 * tenth)) --keep-going --stats || status=1; \
 	$(RELEASE)/uepoll-difftest --twice --scripts 1000000 --seed $$seed --seconds $$tenth --keep-going || status=1; \
 	$(DIFFTEST) --threads --scripts 1000000 --seed $$seed --seconds $$tenth --keep-going || status=1; \
+	STRESS_SEED=$$seed scripts/stress.sh connections $$tenth || status=1; \
 	exit $$status
 
 # Part of `make test`: no clock is read, so a busy machine changes nothing.

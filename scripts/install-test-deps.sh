@@ -28,6 +28,7 @@ NEEDS=(
     prove=perl
     shellcheck=shellcheck
     /usr/bin/python3=python3
+    faketime=faketime
 )
 
 # pkg-config's name=package
