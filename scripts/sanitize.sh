@@ -59,14 +59,15 @@ build() {
     objcopy --localize-symbol={epoll_wait,epoll_pwait,poll,ppoll} "$runtime" "$place/runtime.a"
     local link=(-Wl,--whole-archive "$place/runtime.a" -Wl,--no-whole-archive -rdynamic -Wl,--no-as-needed
         -lm -ldl -lrt -lresolv "-L$lib" -luepoll "-Wl,-rpath,$lib")
+    # Before libc, whose functions come after the library's: rustc has libc stand before its link arguments.
     cargo +nightly rustc --quiet --profile sanitize --target "$host" "$@" -p uepoll-difftest -- \
-        "${link[@]/#/-Clink-arg=}"
+        "${link[@]/#/-Zpre-link-arg=}"
     mkdir -p "$place/c"
     tests_for "$sanitizer" | xargs -P "$jobs" -I{} sh -ec '
         test=$1 place=$2 sanitizer=$3
         shift 3
         if [ "$place/c/$test" -nt "c-tests/$test.c" ] && [ "$place/c/$test" -nt "$place/runtime.a" ]; then exit 0; fi
-        gcc -O1 -g -U_FORTIFY_SOURCE -std=gnu11 -pthread "-fsanitize=$sanitizer" -DDEFAULT_LIMIT_S=300 \
+        gcc -O1 -g -U_FORTIFY_SOURCE -std=gnu11 -pthread "-fsanitize=$sanitizer" -DDEFAULT_LIMIT_S=120 \
             -c -o "$place/c/$test.o" "c-tests/$test.c"
         gcc -pthread -o "$place/c/$test" "$place/c/$test.o" "$@"' \
         sh {} "$place" "$sanitizer" "${link[@]}"
@@ -106,12 +107,12 @@ under_address() {
 
 under_memcheck() {
     local programs=() test
-    make --silent -C c-tests BUILD=../target/c-tests all
+    make --silent -C c-tests BUILD=../target/sanitize/memcheck CFLAGS='-O1 -g -DDEFAULT_LIMIT_S=120' all
     for test in $(tests_for memcheck); do
-        programs+=("target/c-tests/$test")
+        programs+=("target/sanitize/memcheck/$test")
     done
     echo '== the C tests under memcheck'
-    LD_PRELOAD='' prove --jobs "$jobs" --failures --exec \
+    prove --jobs "$jobs" --failures --exec \
         "scripts/sanitize/memcheck.sh target/release/libuepoll.so" "${programs[@]}" || failed=1
 }
 
