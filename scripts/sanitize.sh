@@ -57,12 +57,13 @@ build() {
     # whatever runs within a call that may block for the kernel, and heeds no atomic operation there. Without these four names
     # the library's are the first.
     objcopy --localize-symbol={epoll_wait,epoll_pwait,poll,ppoll} "$runtime" "$place/runtime.a"
-    local link=(-Wl,--whole-archive "$place/runtime.a" -Wl,--no-whole-archive -rdynamic -Wl,--no-as-needed
-        -lm -ldl -lrt -lresolv "-L$lib" -luepoll "-Wl,-rpath,$lib")
+    local link=('-Wl,--whole-archive' "$place/runtime.a" '-Wl,--no-whole-archive' -rdynamic '-Wl,--no-as-needed'
+        "-L$lib" -luepoll "-Wl,-rpath,$lib" -lm -ldl -lrt -lresolv)
     # Before libc, whose functions come after the library's: rustc has libc stand before its link arguments.
     cargo +nightly rustc --quiet --profile sanitize --target "$host" "$@" -p uepoll-difftest -- \
         "${link[@]/#/-Zpre-link-arg=}"
     mkdir -p "$place/c"
+    # shellcheck disable=SC2016 # the inner shell expands these
     tests_for "$sanitizer" | xargs -P "$jobs" -I{} sh -ec '
         test=$1 place=$2 sanitizer=$3
         shift 3
@@ -119,7 +120,9 @@ under_memcheck() {
 [[ $# -gt 0 ]] || set -- thread address memcheck
 for which; do
     case $which in
-    thread | address | memcheck) "under_$which" ;;
+    thread) under_thread ;;
+    address) under_address ;;
+    memcheck) under_memcheck ;;
     *)
         echo "sanitize.sh: thread, address or memcheck, not $which" >&2
         exit 2
