@@ -41,7 +41,7 @@ C = apt-get install gcc make
 
 # In the order in which prerequisites are written, also with -j: the tests measure time.
 .NOTPARALLEL:
-.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew fuzz miri deny lint bench bench-quick stress stress-short dist install clean
+.PHONY: help build run test test-deps rust-tests models models-short c-tests faults symbols apps apps-short strace-demo difftest soak budget budget-renew fuzz miri sanitize deny lint bench bench-quick stress stress-short dist install clean
 
 help:
 	@echo 'make build        the command and the library, in $(RELEASE)'
@@ -57,6 +57,7 @@ help:
 	@echo 'make budget       instructions of the library for single calls, against bench/baseline.json (budget-renew writes it)'
 	@echo 'make fuzz         the engine and all decoders on random input, each for TIME=$(TIME) seconds (needs nightly Rust)'
 	@echo 'make miri         the pure core under Miri (needs nightly Rust)'
+	@echo 'make sanitize     C tests and threads under ThreadSanitizer and AddressSanitizer, C tests under memcheck (needs nightly Rust)'
 	@echo 'make deny         licences and sources of the dependencies'
 	@echo 'make lint         formatter, linters, documentation, dependencies'
 	@echo 'make bench        side by side with the kernel, ten minutes; make bench-quick for a look, one minute'
@@ -189,6 +190,16 @@ miri:
 		{ echo 'make: Miri is missing: rustup component add miri rust-src --toolchain nightly' >&2; exit 1; }
 	CARGO_TARGET_DIR=$(CURDIR)/target/miri cargo +nightly miri test --lib -- $(PURE)
 
+# Apart from `make test`, for it needs nightly Rust and takes many minutes. One of them: make sanitize ONLY=thread
+ONLY ?= thread address memcheck
+sanitize: build
+	@$(call need,cargo,$(RUST))
+	@$(call need,cc,$(C))
+	@$(call need,objcopy,apt-get install binutils)
+	@$(call need,prove,apt-get install perl)
+	@$(call need,valgrind,apt-get install valgrind)
+	scripts/sanitize.sh $(ONLY)
+
 deny:
 	@$(call need,cargo,$(RUST))
 	scripts/deny.sh
@@ -209,7 +220,7 @@ lint: deny
 	done
 	@if command -v shellcheck >/dev/null; then \
 		echo 'shellcheck of all scripts'; \
-		shellcheck -x .ci/run c-tests/run.sh demo/run.sh fuzz/run.sh scripts/*.sh scripts/apps/*.sh; \
+		shellcheck -x .ci/run c-tests/run.sh demo/run.sh fuzz/run.sh scripts/*.sh scripts/apps/*.sh scripts/sanitize/*.sh; \
 	else \
 		echo 'shellcheck is not installed (apt-get install shellcheck): SKIPPED, the scripts were not checked'; \
 	fi

@@ -21,7 +21,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { DEFAULT_LIMIT_S = 20 };
+#ifndef DEFAULT_LIMIT_S /* scripts/sanitize.sh gives more */
+#define DEFAULT_LIMIT_S 20
+#endif
 
 static int tap_count;
 static int tap_failures;

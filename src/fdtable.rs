@@ -18,7 +18,7 @@ pub use crate::word::{FileId, Flags, Holder, Word};
 /// The models have few, and so has Miri, which looks at each of them.
 pub const CAPACITY: usize = match () {
     () if cfg!(shuttle) => 64,
-    () if cfg!(miri) => 1 << 13,
+    () if cfg!(miri) => 1 << 8,
     () => 1 << 20,
 };
 

@@ -20,7 +20,13 @@ const RESERVE: usize = 4 << 20;
 /// What is asked of the kernel to see whether it gives memory again.
 const PROBE: usize = 1 << 16;
 
+// AddressSanitizer and memcheck know of what malloc gave, and of nothing in pages that a library cuts up itself: for them
+// (`make sanitize`) the program's malloc is the library's too, and this one is there and unused.
+#[cfg(sanitized)]
 #[global_allocator]
+static MALLOC: std::alloc::System = std::alloc::System;
+
+#[cfg_attr(not(sanitized), global_allocator)]
 static HEAP: Heap = Heap(Mutex::new(Dlmalloc::new_with_allocator(Pages)));
 
 static RESERVED: Reserve = Reserve {
