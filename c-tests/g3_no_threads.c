@@ -135,7 +135,7 @@ static void without_threads(void)
 
 int main(void)
 {
-    int few;
+    int few, told = 0;
 
     time_limit(60);
     signal(SIGPIPE, SIG_IGN);
@@ -163,6 +163,22 @@ int main(void)
     for (int64_t end = now_ms() + SOON_MS; threads() > 1 && now_ms() < end;)
         sleep_ms(5);
     is_int(threads(), 1, "with threads: closed, there is only main");
+
+    /* Nor is one needed for the few that a crowd leaves behind, though they have been idle as long as the others. */
+    epfd = make_epoll();
+    for (int i = CROWD / 2; i < CROWD; i++)
+        close_pair(pipes[i]);
+    add_crowd(epfd, pipes, CROWD);
+    let_idle(epfd);
+    for (int i = 5; i < CROWD; i++)
+        must(close(pipes[i][0]));
+    for (int64_t end = now_ms() + SOON_MS; threads() > 1 && now_ms() < end;)
+        told += wait_mask(epfd, 5) != 0;
+    is_int(threads(), 1, "with threads: few are left, there is only main");
+    is_int(told, 0, "which tell nothing");
+    put(pipes[3][1]);
+    is_int(wait_fd(epfd, SOON_MS), pipes[3][0], "until one of them stirs");
+    must(close(epfd));
 
     without_threads();
     return done_testing();

@@ -197,8 +197,7 @@ pub struct Interest {
 
 impl Interest {
     /// How many items.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.count
     }
 

@@ -31,6 +31,8 @@ use crate::sys::lock::Mutex;
 const HOT: usize = if cfg!(shuttle) { 0 } else { 32 };
 /// ... and one of up to this many not worth the first watcher: the program may be one that has a single thread.
 const HOT_ALONE: usize = if cfg!(shuttle) { 0 } else { 64 };
+/// An instance with up to this many items needs no watcher for what is left of its crowd.
+const FEW: usize = HOT / 2;
 /// Fewer than this are not worth waking a watcher for.
 const BATCH: usize = if cfg!(shuttle) { 1 } else { 16 };
 /// Descriptors with one watcher. When one stirs, its thread polls all of the others anew, at up to half a microsecond
@@ -151,6 +153,9 @@ impl Shards {
 impl Inner {
     /// Parks what has long been idle, if that is worth it. The caller leads and is about to sleep.
     pub fn park_idle(&mut self, engine: &'static Engine, instance: &'static Instance) {
+        if self.interest.len() <= FEW {
+            return self.melt(engine.table);
+        }
         let Some(set) = &mut self.set else { return };
         if !self.patience.is_over(set.clock()) {
             return;
@@ -179,6 +184,22 @@ impl Inner {
         }
         if let Some(set) = &mut self.set {
             set.shrink();
+        }
+    }
+
+    /// Takes back what is parked. Its watchers, with nothing to watch, end.
+    fn melt(&mut self, table: &FdTable) {
+        if self.shards.parked() == 0 {
+            return;
+        }
+        for index in 0..self.interest.places() {
+            let key = self.interest.key(index);
+            let Some(item) = self.interest.get_mut(index) else { continue };
+            if let Place::Parked(watcher) = item.place {
+                item.place = Place::Out;
+                self.shards.drop_item(watcher, key);
+                self.rewatch(table, index);
+            }
         }
     }
 
