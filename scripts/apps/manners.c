@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,6 +173,45 @@ static void work(void)
 static void little(void)
 {
     printf("little: %ld messages, and half as many in a child\n", work_with(10));
+}
+
+/* --- alarms: a handler that waits itself, a thousand times a second, in the middle of waits and epoll_ctl --- */
+
+static volatile sig_atomic_t alarms;
+static int alarmed_epfd;
+
+static void on_alarm(int signal_number)
+{
+    int saved = errno;
+    struct epoll_event event;
+    (void)signal_number;
+    CHECK(epoll_wait(alarmed_epfd, &event, 1, 0) >= 0);
+    alarms++;
+    errno = saved;
+}
+
+static void alarmed(void)
+{
+    enum { ENOUGH = 100 };
+    int bell = eventfd(1, EFD_CLOEXEC);
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    struct itimerval often = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+    alarmed_epfd = epoll_create1(EPOLL_CLOEXEC);
+    CHECK(bell >= 0 && alarmed_epfd >= 0);
+    watch(alarmed_epfd, bell, EPOLLIN, 1);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int round = 0; alarms < ENOUGH; round++) {
+        struct epoll_event event = {.events = round % 2 ? EPOLLIN : EPOLLOUT};
+        CHECK(epoll_ctl(alarmed_epfd, EPOLL_CTL_MOD, bell, &event) == 0);
+        CHECK(epoll_wait(alarmed_epfd, &event, 1, 0) == 1);
+    }
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    action.sa_handler = SIG_DFL;
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    close(bell);
+    close(alarmed_epfd);
+    printf("alarmed: %d times\n", ENOUGH);
 }
 
 /* --- children: 1,000 forked and reaped by one event loop --- */
@@ -492,6 +533,7 @@ int main(int count, char **words)
         const char *word = words[at];
         if (!strcmp(word, "work")) work();
         else if (!strcmp(word, "little")) little();
+        else if (!strcmp(word, "alarmed")) alarmed();
         else if (!strcmp(word, "children")) children();
         else if (!strcmp(word, "spawn")) spawn();
         else if (!strcmp(word, "ids")) ids();

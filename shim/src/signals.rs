@@ -132,6 +132,11 @@ fn put_off(signal: c_int, info: *const siginfo_t, context: *mut c_void) -> bool 
     let (info, context) = unsafe { (&*info, &mut *context.cast::<libc::ucontext_t>()) };
     // Blocked already while this handler runs (or it would come at once), unless the program asked for SA_NODEFER.
     let mask = sys::block_signals();
+    if quiet::keep(signal, info) {
+        sys::restore_signals(mask);
+        errno::set(before);
+        return true;
+    }
     let queued = sys::queue_signal(signal, info).is_ok();
     if queued {
         // SAFETY: the context's mask, and a signal in range.
