@@ -132,6 +132,13 @@ impl Told {
         self.collect(twin, side, max)
     }
 
+    /// What is told once and was told here alone, the last of each item.
+    fn once_beyond(&self, other: &Self) -> Self {
+        let alone = self.once.iter().filter(|(data, _)| !other.once.contains_key(data));
+        let once = alone.map(|(data, masks)| (*data, masks.last().copied().into_iter().collect()));
+        Self { once: once.collect(), ..Self::default() }
+    }
+
     fn sorted(mut self) -> Self {
         self.once.values_mut().for_each(|masks| masks.sort_unstable());
         self.order.clear();
@@ -217,14 +224,18 @@ impl Compared {
 }
 
 /// Asks both sides many times for less than is ready: each item is to have its turn. An edge that comes meanwhile, as of a
-/// connection whose data is acknowledged, is told once, and only by one side: that is no turn.
-pub fn turns(twin: Twin, max: usize) -> Result<(), Difference> {
-    let count = |side| -> BTreeMap<u64, usize> {
+/// connection whose data is acknowledged, is told once, and only by one side: that is no turn. Gives what only ours and what
+/// only the kernel's has told so; the other side will.
+pub fn turns(twin: Twin, max: usize) -> Result<[Told; 2], Difference> {
+    let mut told = [Told::default(), Told::default()];
+    let mut count = |side| -> BTreeMap<u64, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..ROUNDS / 4 {
-            for (data, _) in twin.wait(side, max, 0).unwrap_or_default() {
-                *counts.entry(data).or_default() += 1;
+            let events = twin.wait(side, max, 0).unwrap_or_default();
+            for (data, _) in &events {
+                *counts.entry(*data).or_default() += 1;
             }
+            told[side as usize].take(events);
         }
         counts.retain(|_, times| *times > 1);
         counts
@@ -236,7 +247,8 @@ pub fn turns(twin: Twin, max: usize) -> Result<(), Difference> {
     let (ours, kernel) = (count(Side::Ours), count(Side::Kernel));
     let same_items = ours.keys().eq(kernel.keys());
     if is_fair(&ours) && same_items || !is_fair(&kernel) {
-        return Ok(());
+        let [ours, kernel] = told;
+        return Ok([ours.once_beyond(&kernel), kernel.once_beyond(&ours)]);
     }
     let text = format!("{max} at a time ours tells {ours:?} (times), the kernel {kernel:?}");
     Err(Difference { fault: Fault::Unfair, text })

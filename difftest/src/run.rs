@@ -138,9 +138,8 @@ impl Run<'_> {
             Op::Rounds { epoll, max } => {
                 if let Some(twin) = self.twin(epoll) {
                     self.wait(twin, ALL, Told::default())?;
-                    compare::turns(twin, usize::from(max.max(1)))?;
-                    // What was told once meanwhile, on one side or both, is not known.
-                    return Ok(());
+                    let [ours, kernel] = compare::turns(twin, usize::from(max.max(1)))?;
+                    return self.compared(twin, || compare::continued(twin, ours, kernel));
                 }
             }
             Op::Poll { epoll } => {
