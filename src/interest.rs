@@ -197,7 +197,7 @@ pub struct Interest {
 
 impl Interest {
     /// How many items.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(add(&mut list, 8), index, "the place is used again");
         assert!(list.by_key(key).is_none());
         assert_eq!(list.find(7, FileId::UNKNOWN), None);
-        assert_eq!(list.len(), 1);
+        assert_eq!(list.count(), 1);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Shards {
 impl Inner {
     /// Parks what has long been idle, if that is worth it. The caller leads and is about to sleep.
     pub fn park_idle(&mut self, engine: &'static Engine, instance: &'static Instance) {
-        if self.interest.len() <= FEW {
+        if self.interest.count() <= FEW {
             return self.melt(engine.table);
         }
         let Some(set) = &mut self.set else { return };
