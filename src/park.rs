@@ -32,7 +32,7 @@ const HOT: usize = if cfg!(shuttle) { 0 } else { 32 };
 /// ... and one of up to this many not worth the first watcher: the program may be one that has a single thread.
 const HOT_ALONE: usize = if cfg!(shuttle) { 0 } else { 64 };
 /// An instance with up to this many items needs no watcher for what is left of its crowd.
-const FEW: usize = HOT / 2;
+const FEW: usize = if cfg!(shuttle) { 1 } else { 16 };
 /// Fewer than this are not worth waking a watcher for.
 const BATCH: usize = if cfg!(shuttle) { 1 } else { 16 };
 /// Descriptors with one watcher. When one stirs, its thread polls all of the others anew, at up to half a microsecond
