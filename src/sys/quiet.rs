@@ -5,9 +5,9 @@
 //! library's trampoline asks [`is_quiet`], and if so blocks the signal, queues it again for the thread, and notes it by
 //! [`defer`]. The end of the stretch lets it in. A stretch that nothing interrupts costs two stores.
 //!
-//! The kernel heeds what a handler changes in the mask that it returns to. What stands before the kernel in some programs
-//! does not: valgrind, ThreadSanitizer. There the signal comes again at once, and would do so for ever. So what comes though
-//! it was put off is [kept](keep) here, and queued when the stretch ends.
+//! The kernel heeds what a handler changes in the mask that it returns to. valgrind, which stands before it, does not: there
+//! the signal comes again at once, and would do so for ever. So what comes though it was put off is [kept](keep) here, and
+//! queued when the stretch ends.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
