@@ -18,7 +18,7 @@ NAMES=(
     read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read
     write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
     accept accept4 connect listen socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
-    ioctl mmap mmap64 munmap mprotect mremap
+    unshare setns ioctl mmap mmap64 munmap mprotect mremap
     syscall pthread_cancel
 )
 

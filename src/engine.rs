@@ -20,6 +20,7 @@ use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
 use crate::sys::quiet::Quiet;
 use crate::sys::{self, Result};
 use crate::wait::Wait;
+use crate::watchers::{NoWatchers, Watchers};
 
 /// Instances that a process can have at a time.
 pub const MAX_INSTANCES: usize = if cfg!(shuttle) { 4 } else { 8192 };
@@ -42,6 +43,7 @@ pub struct Engine {
     max_watches: usize,
     is_exhausted: fn() -> bool,
     crowdings: AtomicU32,
+    pub(crate) watchers: Watchers,
     /// Who this process is: a vfork child shares all this memory, and must change nothing.
     pid: AtomicU32,
     cancels: AtomicU32,
@@ -112,6 +114,7 @@ impl Engine {
             max_watches: kernel_max_watches().or(max_watches).unwrap_or(DEFAULT_MAX_WATCHES),
             is_exhausted,
             crowdings: AtomicU32::new(0),
+            watchers: Watchers::default(),
             pid: AtomicU32::new(sys::getpid()),
             cancels: AtomicU32::new(0),
         })
@@ -351,6 +354,18 @@ impl Engine {
         evidence::written(self, fd);
     }
 
+    /// Ends all watchers, and starts none until what this gives is dropped. What was parked is hot.
+    pub fn end_watchers(&'static self) -> NoWatchers {
+        let none = self.watchers.hold_off();
+        if self.watchers.any() {
+            for instance in self.registered_instances() {
+                instance.inner.lock().end_watchers(self);
+            }
+        }
+        self.watchers.await_end();
+        none
+    }
+
     /// Whether this is a vfork child in its parent's memory.
     fn is_foreign(&self) -> bool {
         sys::getpid() != self.pid.load(Ordering::SeqCst)
@@ -415,6 +430,7 @@ impl Engine {
             // Not the letters of its watchers: in the child nobody reads or writes those.
             hold_before_fork(&instance.inner);
         }
+        self.watchers.before_fork();
     }
 
     /// After fork, in the parent.
@@ -430,6 +446,7 @@ impl Engine {
         self.table.share_private();
         self.sleepers.after_fork();
         self.release_all();
+        self.watchers.after_fork();
         // A thread that is not here may have claimed a number's link, and not put it on its stack: it never will, nor may anybody
         // else. Such items are looked at with each wait.
         self.crowdings.fetch_add(1, Ordering::SeqCst);
@@ -440,6 +457,7 @@ impl Engine {
     }
 
     fn release_all(&self) {
+        self.watchers.release_after_fork();
         for instance in self.registered_instances() {
             release_after_fork(&instance.inner);
         }

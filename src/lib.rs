@@ -19,6 +19,7 @@
 //! | `nest` | which instances may be in which |
 //! | [`observe`] | looking from outside: poll on an instance, nesting |
 //! | [`park`] | watcher threads for idle descriptors |
+//! | [`watchers`] | all watcher threads, and how to be without any for a while |
 //! | [`patience`] | when a descriptor is idle: pure |
 //! | [`sleeper`] | who is in poll(2), waking and ejecting |
 //! | [`backend`] | the set that a leader sleeps on: the contract, and poll(2)'s |
@@ -38,7 +39,8 @@
 //! Engine::registry       which slots are in use
 //! └─ Engine::nesting     instances in instances, while one is added
 //!    └─ Instance::inner  items, ready list, set
-//!       └─ Shard::mail   letters to a watcher thread
+//!       ├─ Shard::mail   letters to a watcher thread
+//!       └─ Watchers::ending  watchers that have ended
 //! ```
 //!
 //! The table of descriptors, the stacks of notices and the sleepers have no locks: hooks use them in signal handlers
@@ -74,6 +76,7 @@ pub mod sys;
 #[path = "model/sys.rs"]
 pub mod sys;
 pub mod wait;
+pub mod watchers;
 pub mod word;
 
 pub use engine::Engine;

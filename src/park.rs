@@ -136,12 +136,23 @@ impl Shards {
         self.0.iter().for_each(|shard| engine.sleepers.kick(shard.sleeper));
     }
 
-    /// Ends all watchers.
-    pub fn retire_all(&mut self, engine: &Engine) {
-        for shard in self.0.drain(..) {
+    /// Has all watchers end.
+    fn end(&self, engine: &Engine) {
+        for shard in &self.0 {
             shard.mail.lock().push(Letter::Retire);
             engine.sleepers.kick(shard.sleeper);
         }
+    }
+
+    /// Ends all watchers, of an instance that was closed.
+    pub fn retire_all(&mut self, engine: &Engine) {
+        self.end(engine);
+        self.0.clear();
+    }
+
+    /// A watcher has left its last poll.
+    fn forget_one(&mut self, shard: &Shard) {
+        self.0.retain(|other| other.sleeper != shard.sleeper);
     }
 
     /// In a child of fork: the threads are not here.
@@ -157,7 +168,7 @@ impl Inner {
             return self.melt(engine.table);
         }
         let Some(set) = &mut self.set else { return };
-        if !self.patience.is_over(set.clock()) {
+        if !self.patience.is_over(set.clock()) || engine.watchers.are_held_off() {
             return;
         }
         self.patience.kept(set.take_saved());
@@ -201,6 +212,13 @@ impl Inner {
                 self.rewatch(table, index);
             }
         }
+    }
+
+    /// Takes back what is parked, and has the watchers end. They stay in the list until they have left their polls, for who closes
+    /// what they hold must find them.
+    pub(crate) fn end_watchers(&mut self, engine: &Engine) {
+        self.melt(engine.table);
+        self.shards.end(engine);
     }
 
     fn may_park(&mut self, engine: &Engine, key: Key) -> bool {
@@ -270,7 +288,7 @@ impl Inner {
     fn retire(&mut self, shard: &Shard) -> bool {
         let empty = shard.parked.load(Ordering::SeqCst) == 0 && shard.mail.lock().is_empty();
         if empty {
-            self.shards.0.retain(|other| other.sleeper != shard.sleeper);
+            self.shards.forget_one(shard);
         }
         empty
     }
@@ -288,9 +306,11 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
     });
     let watched = shard.clone();
     instance.users.fetch_add(1, Ordering::SeqCst);
+    let may = engine.watchers.begin();
     // No signal handler of the program may run on the thread: it starts with all signals blocked.
     let mask = sys::block_signals();
-    let started = wakeable
+    let started = may
+        && wakeable
         && !faults::refuses(Resource::Thread)
         && thread::Builder::new()
             .name("uepoll".into())
@@ -299,6 +319,9 @@ fn start_watcher(engine: &'static Engine, instance: &'static Instance) -> Option
             .is_ok();
     sys::restore_signals(mask);
     if !started {
+        if may {
+            engine.watchers.cancel();
+        }
         instance.leave();
         engine.sleepers.release(sleeper);
         return None;
@@ -386,8 +409,10 @@ fn watch(instance: &'static Instance, shard: &Shard) {
             instance.alert(engine);
         }
     }
+    instance.inner.lock().shards.forget_one(shard);
     engine.sleepers.release(shard.sleeper);
     instance.leave();
+    engine.watchers.end();
 }
 
 fn polled(fd: RawFd, events: i16) -> pollfd {

@@ -19,6 +19,7 @@ mod hook;
 mod io;
 mod log;
 mod memory;
+mod namespaces;
 mod openers;
 mod poll;
 mod raw;
@@ -84,6 +85,7 @@ fn start() {
         file::resolve,
         io::resolve,
         memory::resolve,
+        namespaces::resolve,
         openers::resolve,
         poll::resolve,
         raw::resolve,

@@ -4,7 +4,7 @@ use libc::{c_int, c_long, c_uint};
 
 use crate::errno::fail;
 use crate::hook::{hooks, real};
-use crate::{TABLE, descriptors, epoll, io, poll};
+use crate::{TABLE, descriptors, epoll, io, namespaces, poll};
 use uepoll::fdtable::Word;
 
 /// io_uring_setup. A ring could make epoll calls of its own (IORING_OP_EPOLL_CTL), which nobody would answer; those who
@@ -58,6 +58,8 @@ fn served(
             libc::SYS_ppoll if poll::has_instance(a as _, b as _) => {
                 poll::ppoll(a as _, b as _, c as _, d as _)
             }
+            libc::SYS_unshare => namespaces::unshare(fd),
+            libc::SYS_setns => namespaces::setns(fd, second),
             libc::SYS_read if TABLE.word(fd) != Word::EMPTY => {
                 return Some(io::read(fd, b as _, c) as c_long);
             }

@@ -579,16 +579,32 @@ pub fn unblock_signals(set: u64) {
     };
 }
 
+/// The calling thread's id.
+pub fn thread_id() -> u32 {
+    // SAFETY: no arguments; it cannot fail.
+    unsafe { syscall!(Sysno::gettid) }.unwrap_or(0) as u32
+}
+
+/// Whether the process has this thread: by a signal that is none (tgkill(2)).
+pub fn has_thread(thread: u32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { syscall!(Sysno::tgkill, getpid(), thread, 0) }.is_ok()
+}
+
+/// Sleeps, or for less if a handler runs.
+pub fn pause(time: timespec) {
+    // SAFETY: a readable timespec; what is left is not asked for.
+    let _ = unsafe { syscall!(Sysno::nanosleep, &raw const time, 0) };
+}
+
 /// Queues a signal for the calling thread, with all that came with it (rt_tgsigqueueinfo(2)).
 ///
 /// # Errors
 /// EAGAIN when RLIMIT_SIGPENDING is reached.
 pub fn queue_signal(signal: c_int, info: &libc::siginfo_t) -> Result<()> {
-    // SAFETY: no arguments.
-    let thread = unsafe { syscall!(Sysno::gettid) }?;
     // SAFETY: a readable siginfo_t; a thread may send itself any.
     unsafe {
-        syscall!(Sysno::rt_tgsigqueueinfo, getpid(), thread, signal, std::ptr::from_ref(info))
+        syscall!(Sysno::rt_tgsigqueueinfo, getpid(), thread_id(), signal, std::ptr::from_ref(info))
     }
     .map(|_| ())
 }

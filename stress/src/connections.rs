@@ -55,6 +55,9 @@ struct Stage<'a> {
     open: AtomicUsize,
     accepted: AtomicU64,
     made: AtomicU64,
+    /// Connections that were begun: each has its time, so that what a pause between rounds delays is made up for.
+    begun: AtomicU64,
+    start: Instant,
     /// Of those made: how they were ended.
     ends: [AtomicU64; 3],
     echoed: AtomicU64,
@@ -83,6 +86,8 @@ pub fn run(plan: Plan, faults: &Faults) -> Answer<String> {
         open: AtomicUsize::new(0),
         accepted: AtomicU64::new(0),
         made: AtomicU64::new(0),
+        begun: AtomicU64::new(0),
+        start: Instant::now(),
         ends: Default::default(),
         echoed: AtomicU64::new(0),
         faults,
@@ -277,11 +282,10 @@ impl Stage<'_> {
 
     fn rounds(&self, plan: Plan, top: u64) -> String {
         let mut dice = Rng::with_seed(plan.seed);
-        let start = Instant::now();
         let (mut number, mut before, mut most) = (0, None, process::footprint(top));
         let mut watchers = 0;
         // At least one round that is compared.
-        while number <= WARM_UP || start.elapsed().as_secs() < plan.seconds {
+        while number <= WARM_UP || self.start.elapsed().as_secs() < plan.seconds {
             watchers = watchers.max(self.round(plan, &mut dice));
             let is_quiet =
                 || self.open.load(Ordering::SeqCst) == 0 && process::watchers().is_empty();
@@ -317,12 +321,13 @@ impl Stage<'_> {
         }
         let before = before.unwrap_or(most);
         let [usual, reset, half] = self.ends.each_ref().map(|end| end.load(Ordering::SeqCst));
+        let (seconds, made) =
+            (self.start.elapsed().as_secs_f64(), self.made.load(Ordering::SeqCst));
         format!(
-            "{number} rounds in {:.0} s, {} connections ({usual} closed, {reset} reset, {half} half-closed), {} \
+            "{number} rounds in {seconds:.0} s, {made} connections, {:.0} a minute ({usual} closed, {reset} reset, {half} half-closed), {} \
              bytes echoed, {} idle in each round, up to {watchers} watchers; between rounds {} descriptors and at most {} \
              of the library's, {} threads, {} kB and at most {} kB",
-            start.elapsed().as_secs_f64(),
-            self.made.load(Ordering::SeqCst),
+            made as f64 * 60.0 / seconds,
             self.echoed.load(Ordering::SeqCst),
             plan.idle,
             before.descriptors,
@@ -345,19 +350,18 @@ impl Stage<'_> {
     /// Gives how many watchers there were at most.
     fn round(&self, plan: Plan, dice: &mut Rng) -> usize {
         let end = Instant::now() + Duration::from_secs(plan.round);
-        // The threads of a round share its rate.
-        let pause = Duration::from_secs(60) * CLIENTS as u32 / plan.rate.max(1) as u32;
+        let pause = Duration::from_secs(60) / plan.rate.max(1) as u32;
         let watchers = Mutex::new(0);
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 let mut dice = Rng::with_seed(dice.u64(..));
                 scope.spawn(move || {
                     let Some(epoll) = self.expect(sys::epoll(), "epoll_create1") else { return };
-                    let mut next = Instant::now();
                     while Instant::now() < end && self.faults.is_empty() {
+                        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+                        let due = self.start + pause * number as u32;
+                        thread::sleep(due.saturating_duration_since(Instant::now()));
                         self.visit(epoll, &mut dice);
-                        next += pause;
-                        thread::sleep(next.saturating_duration_since(Instant::now()));
                     }
                     self.expect(sys::close(epoll), "close");
                 });
