@@ -192,9 +192,14 @@ impl Inner {
         // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
         // if all was read since, nothing newer is there that its level would not tell.
         let racing = signs.intersects(WAKES) && std::mem::take(&mut item.racing);
-        if racing && !item.trigger.is_room_armed() {
+        if racing {
+            // So may a shutdown. What it changes after the report is news by its level.
+            signs -= Signs::WOKEN;
             // So may the room that a read made.
-            signs -= Signs::WOKEN_OUT;
+            signs.set(
+                Signs::WOKEN_OUT,
+                signs.contains(Signs::WOKEN_OUT) && item.trigger.is_room_armed(),
+            );
         }
         if signs.contains(Signs::WOKEN_IN) && racing {
             let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
@@ -394,7 +399,7 @@ pub struct Doubtful {
 /// What shows that a level was low.
 const ENDS: Signs = Signs::DRAINED.union(Signs::FILLED);
 /// What a hit may be [racing](Hit::racing) with.
-pub const WAKES: Signs = Signs::WOKEN_IN.union(Signs::WOKEN_OUT);
+pub const WAKES: Signs = Signs::WOKEN_IN.union(Signs::WOKEN_OUT).union(Signs::WOKEN);
 
 /// Whether an item's notices may not come by its instance's own stack.
 fn is_crowded(table: &FdTable, item: &Item) -> bool {

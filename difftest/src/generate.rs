@@ -6,7 +6,7 @@
 //! know.
 
 use crate::mask::Mask;
-use crate::script::{Action, Amount, Half, Kind, Op, Target, Way};
+use crate::script::{Action, Amount, Errand, Half, Kind, Op, Target, Way};
 
 /// What scripts are to be made of.
 #[derive(Clone, Debug)]
@@ -349,8 +349,14 @@ impl Plan {
         if self.dice.chance(4) {
             return Op::Fork { epoll };
         }
-        let (fd, write) = (self.dice.label(), self.dice.chance(60));
-        let beside = Op::Beside { epoll, fd, write };
+        let fd = self.dice.label();
+        let half = self.dice.of(&[Half::Read, Half::Write, Half::Both]);
+        let errand = self.dice.weighed(&[
+            (54, Errand::Write),
+            (36, Errand::Read),
+            (10, Errand::Shutdown(half)),
+        ]);
+        let beside = Op::Beside { epoll, fd, errand };
         let rounds = Op::Rounds { epoll, max: 1 + self.dice.below(4) as u8 };
         self.dice.weighed(&[
             (3, Op::Poll { epoll }),

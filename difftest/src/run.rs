@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::compare::{self, Difference, Fault, ONCE, Told};
 use crate::echo::{Echoes, Ledger, Watched};
 use crate::mask::Mask;
-use crate::script::{Action, Kind, Op, Target, living};
+use crate::script::{Action, Errand, Kind, Op, Target, living};
 use crate::sys;
 use crate::twin::{Instance, KERNEL_NUMBERS, Side, Twin};
 use crate::world::{File, World};
@@ -130,9 +130,9 @@ impl Run<'_> {
                     return self.sleep(twin, millis);
                 }
             }
-            Op::Beside { epoll, fd, write } => {
+            Op::Beside { epoll, fd, errand } => {
                 if let Some(twin) = self.twin(epoll) {
-                    return self.beside(twin, fd, write);
+                    return self.beside(twin, fd, errand);
                 }
             }
             Op::Rounds { epoll, max } => {
@@ -255,16 +255,16 @@ impl Run<'_> {
     }
 
     /// Ours sleeps while another thread does something; what makes the kernel's ready must wake it.
-    fn beside(&mut self, twin: Twin, fd: u8, write: bool) -> Result<(), Difference> {
+    fn beside(&mut self, twin: Twin, fd: u8, what: Errand) -> Result<(), Difference> {
         if self.world.has_timers() {
             return Ok(());
         }
-        let Some(errand) = self.world.errand(fd, write) else { return Ok(()) };
+        let Some(errand) = self.world.errand(fd, what) else { return Ok(()) };
         self.wait(twin, ALL, Told::default())?;
         // A level that is high is told at once, before the errand or after it: nothing to compare.
         if sys::kernel::poll(twin.kernel, libc::POLLIN).is_ok_and(|found| found != 0) {
             let went = errand();
-            self.after_errand(fd, write, went);
+            self.after_errand(fd, what, went);
             return Ok(());
         }
         let other = std::thread::spawn(move || {
@@ -279,18 +279,16 @@ impl Run<'_> {
         // On a busy machine the other thread may come late, and over TCP what its errand brings about.
         let is_late = |ready| woke.saturating_duration_since(ready) > Duration::from_millis(LATE);
         let ready = ready.is_some_and(is_late);
-        self.after_errand(fd, write, went);
+        self.after_errand(fd, what, went);
         let echoes = self.echoes_seen();
         self.wait(twin, ALL, before)?;
         let heard_echo = self.echoes_seen() > echoes;
         if ready && slept && !heard_echo { Err(overslept()) } else { Ok(()) }
     }
 
-    fn after_errand(&mut self, fd: u8, write: bool, went: bool) {
-        match (went, write) {
-            (true, true) => self.world.gave(fd),
-            (true, false) => self.world.took(fd),
-            (false, _) => {}
+    fn after_errand(&mut self, fd: u8, what: Errand, went: bool) {
+        if went {
+            self.world.after_errand(fd, what);
         }
         let group = self.world.file(fd).map(|file| file.group);
         self.sample(Some(group.as_slice()));

@@ -119,6 +119,16 @@ pub enum Half {
     Both,
 }
 
+/// What another thread does to a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// One small read.
+    Read,
+    /// One small write.
+    Write,
+    Shutdown(Half),
+}
+
 /// What epoll_ctl is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -165,11 +175,11 @@ pub enum Op {
         epoll: u8,
         millis: u8,
     },
-    /// The same, while another thread reads or writes a little after a moment.
+    /// The same, while another thread has an errand after a moment.
     Beside {
         epoll: u8,
         fd: u8,
-        write: bool,
+        errand: Errand,
     },
     /// Many waits with this `maxevents`, on both sides: does every ready item have its turn?
     Rounds {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::{FromStr, SplitWhitespace};
 
-use crate::script::{Action, Amount, Half, Op, Target, Way};
+use crate::script::{Action, Amount, Errand, Half, Op, Target, Way};
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,6 +32,16 @@ impl fmt::Display for Half {
             Half::Write => "write",
             Half::Both => "both",
         })
+    }
+}
+
+impl fmt::Display for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("read"),
+            Self::Write => f.write_str("write"),
+            Self::Shutdown(half) => write!(f, "shutdown {half}"),
+        }
     }
 }
 
@@ -69,8 +79,7 @@ impl fmt::Display for Op {
             }
             Op::Wait { epoll, max } => write!(f, "wait e{epoll} {max}"),
             Op::Sleep { epoll, millis } => write!(f, "sleep e{epoll} {millis}"),
-            Op::Beside { epoll, fd, write: true } => write!(f, "beside e{epoll} d{fd} write"),
-            Op::Beside { epoll, fd, write: false } => write!(f, "beside e{epoll} d{fd} read"),
+            Op::Beside { epoll, fd, errand } => write!(f, "beside e{epoll} d{fd} {errand}"),
             Op::Rounds { epoll, max } => write!(f, "rounds e{epoll} {max}"),
             Op::Poll { epoll } => write!(f, "poll e{epoll}"),
             Op::Select { epoll } => write!(f, "select e{epoll}"),
@@ -135,6 +144,10 @@ impl<'a> Words<'a> {
         found.ok_or_else(|| format!("not understood: {word}"))
     }
 
+    fn half(&mut self) -> Result<Half, String> {
+        self.one_of(&[Half::Read, Half::Write, Half::Both])
+    }
+
     fn way(&mut self) -> Result<Way, String> {
         self.one_of(&[Way::Plain, Way::Vector, Way::Message, Way::Foreign])
     }
@@ -188,7 +201,12 @@ impl FromStr for Op {
             "beside" => Op::Beside {
                 epoll: words.epoll()?,
                 fd: words.fd()?,
-                write: words.word()? == "write",
+                errand: match words.word()? {
+                    "read" => Errand::Read,
+                    "write" => Errand::Write,
+                    "shutdown" => Errand::Shutdown(words.half()?),
+                    other => return Err(format!("not understood: {other}")),
+                },
             },
             "rounds" => Op::Rounds { epoll: words.epoll()?, max: words.parse()? },
             "poll" => Op::Poll { epoll: words.epoll()? },
@@ -197,10 +215,7 @@ impl FromStr for Op {
             "write" => Op::Write { fd: words.fd()?, amount: words.amount()?, way: words.way()? },
             "urgent" => Op::Urgent(words.fd()?),
             "splice" => Op::Splice { from: words.fd()?, to: words.fd()?, amount: words.parse()? },
-            "shutdown" => Op::Shutdown {
-                fd: words.fd()?,
-                half: words.one_of(&[Half::Read, Half::Write, Half::Both])?,
-            },
+            "shutdown" => Op::Shutdown { fd: words.fd()?, half: words.half()? },
             "connect" => Op::Connect(words.fd()?),
             "connect-to" => Op::ConnectTo { fd: words.fd()?, listener: words.fd()? },
             "accept" => Op::Accept(words.fd()?),

@@ -14,7 +14,7 @@ use crate::compare::{ONCE, Told};
 use crate::echo;
 use crate::generate::Wishes;
 use crate::mask::Mask;
-use crate::script::{Action, Kind, Op, Target, living};
+use crate::script::{Action, Errand, Kind, Op, Target, living};
 use crate::shrink;
 use crate::sys::{self, Answer, Event, Fd};
 use crate::text;
@@ -104,7 +104,7 @@ impl Trace {
                 return self.wait(epoll, usize::from(max.max(1)));
             }
             Op::Sleep { epoll, .. } => return self.wait(epoll, 16),
-            Op::Beside { epoll, fd, write } => return self.beside(epoll, fd, write),
+            Op::Beside { epoll, fd, errand } => return self.beside(epoll, fd, errand),
             Op::Poll { epoll } => {
                 const ALL: i16 = libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDNORM;
                 let fd = self.instance(epoll)?;
@@ -155,9 +155,9 @@ impl Trace {
         Some(said(told.collect(Twin::of_file(fd), Side::Ours, max), &told))
     }
 
-    fn beside(&mut self, epoll: u8, file: u8, write: bool) -> Option<String> {
+    fn beside(&mut self, epoll: u8, file: u8, what: Errand) -> Option<String> {
         let before = self.wait(epoll, 256)?;
-        let (fd, errand) = self.instance(epoll).zip(self.world.errand(file, write))?;
+        let (fd, errand) = self.instance(epoll).zip(self.world.errand(file, what))?;
         let other = std::thread::spawn(move || {
             sleep(MOMENT);
             errand()

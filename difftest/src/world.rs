@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::script::{Amount, Half, Kind, Op, Target, Way, living};
+use crate::script::{Amount, Errand, Half, Kind, Op, Target, Way, living};
 use crate::sys::{self, Address, Answer, Fd};
 
 /// Calls that `all` makes at most: datagrams to a full receiver are dropped without an error.
@@ -226,9 +226,7 @@ impl World {
             }
             Op::Shutdown { fd, half } => {
                 sys::shutdown(self.number(fd)?, half)?;
-                if half != Half::Write {
-                    self.become_kind(fd, Kind::TcpListener, Kind::TcpFresh);
-                }
+                self.was_shut(fd, half);
             }
             Op::Listen(fd) if self.file(fd).is_some_and(|file| file.kind == Kind::TcpFresh) => {
                 let number = self.number(fd)?;
@@ -401,18 +399,36 @@ impl World {
         Ok(())
     }
 
-    /// What another thread does to a descriptor: one small read or write. It gives whether bytes went.
-    pub fn errand(&self, label: u8, write: bool) -> Option<impl FnOnce() -> bool + Send + use<>> {
+    /// What another thread is to do. It gives whether anything came of it.
+    pub fn errand(&self, label: u8, what: Errand) -> Option<impl FnOnce() -> bool + Send + use<>> {
         let number = self.number(label).ok()?;
         Some(move || {
             let mut bytes = 1u64.to_ne_bytes();
-            let result = if write {
-                sys::write(number, &bytes, Way::Plain)
-            } else {
-                sys::read(number, &mut bytes, Way::Plain)
-            };
-            result.is_ok_and(|count| count > 0)
+            match what {
+                Errand::Write => {
+                    sys::write(number, &bytes, Way::Plain).is_ok_and(|count| count > 0)
+                }
+                Errand::Read => {
+                    sys::read(number, &mut bytes, Way::Plain).is_ok_and(|count| count > 0)
+                }
+                Errand::Shutdown(half) => sys::shutdown(number, half).is_ok(),
+            }
         })
+    }
+
+    /// Something came of it.
+    pub fn after_errand(&mut self, label: u8, what: Errand) {
+        match what {
+            Errand::Write => self.gave(label),
+            Errand::Read => self.took(label),
+            Errand::Shutdown(half) => self.was_shut(label, half),
+        }
+    }
+
+    fn was_shut(&mut self, label: u8, half: Half) {
+        if half != Half::Write {
+            self.become_kind(label, Kind::TcpListener, Kind::TcpFresh);
+        }
     }
 
     fn connect(&mut self, label: u8) -> Answer<Vec<File>> {

@@ -43,9 +43,9 @@ macro_rules! writing {
             }
             return result;
         }
-        let peer = write_begins($fd, word);
+        let begun = write_begins($fd, word);
         let result = $call;
-        after_write($fd, word, $len as usize, result as isize, peer);
+        after_write($fd, word, $len as usize, result as isize, begun);
         result
     }};
 }
@@ -157,10 +157,10 @@ hooks! {
 
     /// sendmsg(2). Descriptors may travel with it: what was this process' alone is so no longer.
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-        let peer = write_begins(fd, TABLE.word(fd));
+        let begun = write_begins(fd, TABLE.word(fd));
         let result = real!(sendmsg(fd, message, flags));
         if result < 0 && errno::get() != libc::EAGAIN {
-            write_ends(peer);
+            begun.ends();
             return result;
         }
         // SAFETY: the kernel has just read it.
@@ -169,7 +169,7 @@ hooks! {
         if controls > 0 {
             TABLE.share_private();
         }
-        after_write(fd, TABLE.word(fd), len, result, peer);
+        after_write(fd, TABLE.word(fd), len, result, begun);
         result
     }
 
@@ -211,9 +211,9 @@ hooks! {
     /// eventfd_write(3) writes inside libc.
     fn eventfd_write(fd: c_int, value: u64) -> c_int {
         let word = TABLE.word(fd);
-        let peer = write_begins(fd, word);
+        let begun = write_begins(fd, word);
         let result = real!(eventfd_write(fd, value));
-        after_write(fd, word, 8, if result == 0 { 8 } else { -1 }, peer);
+        after_write(fd, word, 8, if result == 0 { 8 } else { -1 }, begun);
         result
     }
 }
@@ -241,9 +241,23 @@ fn sign_of_call(fd: c_int, signs: Signs) {
     }
 }
 
-/// The file has woken all who wait for it, for whatever there is.
-pub fn woken(fd: c_int) {
-    sign_evident(fd, Signs::WOKEN);
+/// Calls `call`, which wakes all who wait for these files if `wakes` says so of its result: who polls them may have seen why
+/// before the sign.
+pub fn waking<T: Copy>(
+    files: [Option<c_int>; 2],
+    call: impl FnOnce() -> T,
+    wakes: impl FnOnce(T) -> bool,
+) -> T {
+    let watched = files.map(|fd| fd.filter(|&fd| TABLE.word(fd).is(Flags::EVIDENCE)));
+    for home in watched.into_iter().flatten().filter_map(|fd| TABLE.home(fd)) {
+        home.call_begins();
+    }
+    let result = call();
+    let wakes = wakes(result);
+    for fd in watched.into_iter().flatten() {
+        if wakes { sign_of_call(fd, Signs::WOKEN) } else { call_ends(Some(fd)) }
+    }
+    result
 }
 
 /// A sign of a file that may be watched.
@@ -279,7 +293,7 @@ impl Before {
 
     /// The read is over.
     fn ends(self) {
-        write_ends(self.seen_by);
+        call_ends(self.seen_by);
         if let Some(home) = self.counted {
             home.read_ends();
         }
@@ -416,21 +430,39 @@ fn show_read(fd: c_int, word: Word, len: usize, result: isize, flags: c_int, bef
     }
 }
 
-/// A write begins. Gives the watched number whose pollers it wakes, as far as is known.
-fn write_begins(fd: c_int, word: Word) -> Option<c_int> {
-    if !word.is(Flags::PEERED) {
-        return None;
-    }
-    let peer = TABLE.get(fd)?.peer()?;
-    if !TABLE.word(peer).is(Flags::WATCHED) {
-        return None;
-    }
-    TABLE.home(peer)?.call_begins();
-    Some(peer)
+/// A write on its way.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// The watched number whose pollers it wakes, as far as is known.
+    peer: Option<c_int>,
+    /// The file's own number, where those who wait for room in it are woken.
+    itself: Option<c_int>,
 }
 
-fn write_ends(peer: Option<c_int>) {
-    if let Some(home) = peer.and_then(|peer| TABLE.home(peer)) {
+impl Begun {
+    /// It is over, and has nothing to tell.
+    fn ends(self) {
+        call_ends(self.peer);
+        call_ends(self.itself);
+    }
+}
+
+fn write_begins(fd: c_int, word: Word) -> Begun {
+    let itself = word.is(Flags::EVIDENCE) && word.kind().write_gives_room();
+    let begun = Begun { peer: watched_peer(fd, word), itself: itself.then_some(fd) };
+    for home in [begun.peer, begun.itself].into_iter().flatten().filter_map(|it| TABLE.home(it)) {
+        home.call_begins();
+    }
+    begun
+}
+
+fn watched_peer(fd: c_int, word: Word) -> Option<c_int> {
+    let peer = if word.is(Flags::PEERED) { TABLE.get(fd)?.peer()? } else { return None };
+    TABLE.word(peer).is(Flags::WATCHED).then_some(peer)
+}
+
+fn call_ends(number: Option<c_int>) {
+    if let Some(home) = number.and_then(|number| TABLE.home(number)) {
         home.call_ends(Signs::empty());
     }
 }
@@ -461,8 +493,9 @@ fn is_refusal(fd: c_int, error: c_int) -> bool {
     }
 }
 
-/// What a write has shown. `result` may be -1, with errno set; `peer` is what [`write_begins`] gave.
-fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_int>) {
+/// What a write has shown. `result` may be -1, with errno set.
+fn after_write(fd: c_int, word: Word, len: usize, result: isize, begun: Begun) {
+    let Begun { peer, itself } = begun;
     let error = errno::get();
     let refused = result < 0 && error == libc::EAGAIN;
     if let (Some(peer), Some(engine)) = (peer, engine()) {
@@ -470,11 +503,11 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
         if result > 0 || refused && word.kind() == Kind::Pipe {
             engine.written(peer);
         } else {
-            write_ends(Some(peer));
+            call_ends(Some(peer));
         }
     }
     if !word.is(Flags::EVIDENCE) {
-        return;
+        return call_ends(itself);
     }
     let kind = word.kind();
     let short = refused || result >= 0 && (result as usize) < len;
@@ -499,8 +532,11 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, peer: Option<c_
         Kind::UnixPackets => result < 0 && is_refusal(fd, error) && has_room(fd),
         _ => result > 0 && kind.write_gives_room(),
     };
-    if given_back {
-        sign(fd, Signs::WOKEN_OUT);
+    match itself {
+        // Who polls it may have seen the room already.
+        Some(itself) if given_back => sign_of_call(itself, Signs::WOKEN_OUT),
+        None if given_back => sign(fd, Signs::WOKEN_OUT),
+        _ => call_ends(itself),
     }
 }
 
@@ -533,7 +569,7 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
         return call();
     }
     let before = before_read(from, source);
-    let peer = write_begins(to, target);
+    let begun = write_begins(to, target);
     let result = call();
     let error = errno::get();
     // 0 is the end of the source, which says nothing of either side.
@@ -565,10 +601,10 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     }
     errno::set(error);
     if result >= 0 {
-        after_write(to, target, all + usize::from(full), result, peer);
+        after_write(to, target, all + usize::from(full), result, begun);
     } else {
         // Unlike write(2), it wakes nobody when it finds no room.
-        write_ends(peer);
+        begun.ends();
         if full && target.is(Flags::EVIDENCE) {
             sign(to, Signs::FILLED);
         }

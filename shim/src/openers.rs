@@ -51,47 +51,25 @@ hooks! {
         let fresh = watched
             && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0
             && (word.kind() == Kind::UnixStream || sys::is_tcp_closed(fd));
-        let result = real!(connect(fd, address, len));
-        let error = crate::errno::get();
-        let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
-        let fails = watched
-            && word.kind() != Kind::UnixStream
-            && result < 0
-            && (error == libc::EPIPE || crate::io::FROM_AFAR.contains(&error));
-        if begins || fails {
-            crate::io::woken(fd);
-        }
-        result
+        let wakes = |result| {
+            let error = crate::errno::get();
+            let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
+            let fails = watched
+                && word.kind() != Kind::UnixStream
+                && result < 0
+                && (error == libc::EPIPE || crate::io::FROM_AFAR.contains(&error));
+            begins || fails
+        };
+        crate::io::waking([watched.then_some(fd), None], || real!(connect(fd, address, len)), wakes)
     }
 
     /// shutdown(2) wakes all who wait for the socket, even one that is not connected, and those of the other end of a
     /// UNIX pair.
     fn shutdown(fd: c_int, how: c_int) -> c_int {
-        let result = real!(shutdown(fd, how));
-        if result == 0 || crate::errno::get() == libc::ENOTCONN {
-            let reading = how != libc::SHUT_WR;
-            TABLE.update_file(fd, |word| match word.kind() {
-                // It begins anew as a socket without connection; and has no writing side.
-                Kind::TcpListener if reading => word.with_kind(Kind::Tcp),
-                Kind::TcpListener => word,
-                kind => {
-                    // To a UNIX socket nothing comes after that.
-                    let deaf = reading && !matches!(kind, Kind::UnixStream | Kind::UnixPackets);
-                    let mute = how != libc::SHUT_RD;
-                    let deaf = if deaf { Flags::DEAF } else { Flags::empty() };
-                    word.with(deaf | if mute { Flags::MUTE } else { Flags::empty() })
-                }
-            });
-            crate::io::woken(fd);
-            // Whoever sends datagrams to it learns it by sending.
-            if let Some(peer) = TABLE.get(fd).and_then(|entry| entry.peer())
-                && TABLE.word(fd).is(Flags::PEERED)
-                && !is_datagram(fd)
-            {
-                crate::io::woken(peer);
-            }
-        }
-        result
+        // Whoever sends datagrams to it learns it by sending.
+        let peer = TABLE.get(fd).and_then(|entry| entry.peer());
+        let peer = peer.filter(|_| TABLE.word(fd).is(Flags::PEERED) && !is_datagram(fd));
+        crate::io::waking([Some(fd), peer], || real!(shutdown(fd, how)), |result| was_shut(fd, how, result))
     }
 
     /// pipe(2)
@@ -134,6 +112,27 @@ hooks! {
         }
         result
     }
+}
+
+/// What a shutdown made of a socket. False: nothing.
+fn was_shut(fd: c_int, how: c_int, result: c_int) -> bool {
+    if result != 0 && crate::errno::get() != libc::ENOTCONN {
+        return false;
+    }
+    let reading = how != libc::SHUT_WR;
+    TABLE.update_file(fd, |word| match word.kind() {
+        // It begins anew as a socket without connection; and has no writing side.
+        Kind::TcpListener if reading => word.with_kind(Kind::Tcp),
+        Kind::TcpListener => word,
+        kind => {
+            // To a UNIX socket nothing comes after that.
+            let deaf = reading && !matches!(kind, Kind::UnixStream | Kind::UnixPackets);
+            let mute = how != libc::SHUT_RD;
+            let deaf = if deaf { Flags::DEAF } else { Flags::empty() };
+            word.with(deaf | if mute { Flags::MUTE } else { Flags::empty() })
+        }
+    });
+    true
 }
 
 /// Whether a UNIX socket has no connection.
