@@ -189,26 +189,9 @@ impl Inner {
             item.trigger.shut();
         }
         let input_armed = item.trigger.is_input_armed();
-        // The write may have been seen before its sign, and be part of the last report. What is still queued then tells;
-        // if all was read since, nothing newer is there that its level would not tell.
-        let racing = signs.intersects(WAKES) && std::mem::take(&mut item.racing);
+        let racing = signs.intersects(item.kind.races()) && std::mem::take(&mut item.racing);
         if racing {
-            // So may a shutdown. What it changes after the report is news by its level.
-            signs -= Signs::WOKEN;
-            // So may the room that a read made.
-            signs.set(
-                Signs::WOKEN_OUT,
-                signs.contains(Signs::WOKEN_OUT) && item.trigger.is_room_armed(),
-            );
-        }
-        if signs.contains(Signs::WOKEN_IN) && racing {
-            let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
-            let woken = match (&mut item.backlog, now) {
-                _ if input_armed => false,
-                (Some(then), Some(now)) => then.grew(now),
-                _ => true,
-            };
-            signs.set(Signs::WOKEN_IN, woken);
+            signs = news_of_race(table, item, signs);
         }
         // More was taken than any look has seen: it came and went, and its wake-up stays. Not where the look was during the
         // read itself, and found nothing any more.
@@ -234,7 +217,8 @@ impl Inner {
             item.trust = item.trust.saturating_add(1);
             self.habit.keep();
         }
-        if self.looked && signs.intersects(ENDS) {
+        // A timer that was set and has expired is part of what the look found.
+        if self.looked && signs.intersects(ENDS) && !has_expired(item) {
             self.late.push((Key { index, serial: item.serial() }, signs & ENDS));
         }
         let before = item.trigger;
@@ -398,8 +382,36 @@ pub struct Doubtful {
 
 /// What shows that a level was low.
 const ENDS: Signs = Signs::DRAINED.union(Signs::FILLED);
-/// What a hit may be [racing](Hit::racing) with.
-pub const WAKES: Signs = Signs::WOKEN_IN.union(Signs::WOKEN_OUT).union(Signs::WOKEN);
+/// A call was on its way when its item was reported: what it did may be part of that report. Gives what is news all the same.
+fn news_of_race(table: &FdTable, item: &mut Item, mut signs: Signs) -> Signs {
+    let counted = signs & (Signs::WOKEN_IN | item.kind.counts_wake_ups());
+    // What is still queued tells; if all was read since, nothing newer is there that its level would not tell.
+    if !counted.is_empty() {
+        let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
+        let woken = match (&mut item.backlog, now) {
+            _ if item.trigger.is_input_armed() => false,
+            (Some(then), Some(now)) => then.grew(now),
+            _ => true,
+        };
+        signs.set(counted, woken);
+    }
+    // What a shutdown changes after the report is news by its level.
+    signs -= Signs::WOKEN - counted;
+    if !item.trigger.is_room_armed() {
+        signs -= Signs::WOKEN_OUT;
+    }
+    // A timer that was set may have expired and been reported since.
+    if has_expired(item) {
+        signs -= Signs::DRAINED;
+    }
+    signs
+}
+
+/// Whether it is a timer, and its time is over.
+fn has_expired(item: &Item) -> bool {
+    let input = (Events::IN | Events::RDNORM).to_poll();
+    item.kind == Kind::Timerfd && sys::levels_now(item.via, input) & input != 0
+}
 
 /// Whether an item's notices may not come by its instance's own stack.
 fn is_crowded(table: &FdTable, item: &Item) -> bool {

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use syscalls::Errno;
 
 use crate::events::Events;
+use crate::sign::Signs;
 use crate::sys::{self, Result};
 
 /// A kind of file: which of the program's calls are evidence, and what the file counts by itself.
@@ -82,6 +83,17 @@ impl Kind {
     /// Whether a successful write wakes its own writers: room is given back at once, on this machine.
     pub fn write_gives_room(self) -> bool {
         matches!(self, Self::Datagram | Self::Tty)
+    }
+
+    /// The signs of calls whose effect may be seen, and reported, before they are given.
+    pub fn races(self) -> Signs {
+        let set = if self == Self::Timerfd { Signs::DRAINED } else { Signs::empty() };
+        Signs::WOKEN_IN | Signs::WOKEN_OUT | Signs::WOKEN | set
+    }
+
+    /// The signs of wake-ups that what the file counts of itself tells.
+    pub fn counts_wake_ups(self) -> Signs {
+        if self == Self::Signalfd { Signs::WOKEN } else { Signs::empty() }
     }
 
     /// Whether each successful read or write wakes who polls the same file for the other direction, whatever the level

@@ -241,22 +241,30 @@ fn sign_of_call(fd: c_int, signs: Signs) {
     }
 }
 
-/// Calls `call`, which wakes all who wait for these files if `wakes` says so of its result: who polls them may have seen why
-/// before the sign.
+/// Makes a call that wakes those who wait for some files, and gives signs of it if `wakes` says so of its result. Who polls the
+/// first few of them may have seen why before: there it is a call on its way.
 pub fn waking<T: Copy>(
-    files: [Option<c_int>; 2],
+    files: impl Iterator<Item = c_int>,
+    signs: Signs,
     call: impl FnOnce() -> T,
     wakes: impl FnOnce(T) -> bool,
 ) -> T {
-    let watched = files.map(|fd| fd.filter(|&fd| TABLE.word(fd).is(Flags::EVIDENCE)));
-    for home in watched.into_iter().flatten().filter_map(|fd| TABLE.home(fd)) {
+    let mut watched = files.filter(|&fd| TABLE.word(fd).is(Flags::EVIDENCE));
+    // No memory is to be had: it may be in a handler.
+    let begun: [Option<c_int>; 4] = std::array::from_fn(|_| watched.next());
+    for home in begun.into_iter().flatten().filter_map(|fd| TABLE.home(fd)) {
         home.call_begins();
     }
     let result = call();
+    let error = errno::get();
     let wakes = wakes(result);
-    for fd in watched.into_iter().flatten() {
-        if wakes { sign_of_call(fd, Signs::WOKEN) } else { call_ends(Some(fd)) }
+    for fd in begun.into_iter().flatten() {
+        if wakes { sign_of_call(fd, signs) } else { call_ends(Some(fd)) }
     }
+    if wakes {
+        watched.for_each(|fd| sign(fd, signs));
+    }
+    errno::set(error);
     result
 }
 

@@ -7,7 +7,7 @@ use uepoll::files::Kind;
 use uepoll::sys;
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, engine, is_foreign};
+use crate::{TABLE, engine, io, is_foreign};
 
 hooks! {
     /// socket(2)
@@ -38,7 +38,7 @@ hooks! {
         if result == 0 && !is_foreign() {
             TABLE.update_file(fd, |word| word.with_kind(word.kind().listening()));
             // It wakes nobody; there is nothing in it yet.
-            crate::io::sign_evident(fd, Signs::DRAINED);
+            io::sign_evident(fd, Signs::DRAINED);
         }
         result
     }
@@ -57,10 +57,11 @@ hooks! {
             let fails = watched
                 && word.kind() != Kind::UnixStream
                 && result < 0
-                && (error == libc::EPIPE || crate::io::FROM_AFAR.contains(&error));
+                && (error == libc::EPIPE || io::FROM_AFAR.contains(&error));
             begins || fails
         };
-        crate::io::waking([watched.then_some(fd), None], || real!(connect(fd, address, len)), wakes)
+        let files = watched.then_some(fd).into_iter();
+        io::waking(files, Signs::WOKEN, || real!(connect(fd, address, len)), wakes)
     }
 
     /// shutdown(2) wakes all who wait for the socket, even one that is not connected, and those of the other end of a
@@ -69,7 +70,8 @@ hooks! {
         // Whoever sends datagrams to it learns it by sending.
         let peer = TABLE.get(fd).and_then(|entry| entry.peer());
         let peer = peer.filter(|_| TABLE.word(fd).is(Flags::PEERED) && !is_datagram(fd));
-        crate::io::waking([Some(fd), peer], || real!(shutdown(fd, how)), |result| was_shut(fd, how, result))
+        let files = [Some(fd), peer].into_iter().flatten();
+        io::waking(files, Signs::WOKEN, || real!(shutdown(fd, how)), |result| was_shut(fd, how, result))
     }
 
     /// pipe(2)
@@ -106,11 +108,8 @@ hooks! {
     fn timerfd_settime(
         fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec,
     ) -> c_int {
-        let result = real!(timerfd_settime(fd, flags, new, old));
-        if result == 0 {
-            crate::io::sign_evident(fd, Signs::DRAINED);
-        }
-        result
+        let set = || real!(timerfd_settime(fd, flags, new, old));
+        io::waking([fd].into_iter(), Signs::DRAINED, set, |result| result == 0)
     }
 }
 
@@ -173,7 +172,7 @@ fn forget(fd: c_int) {
 
 fn accepted(listener: c_int, fd: c_int) -> c_int {
     let word = TABLE.word(listener);
-    crate::io::after_accept(listener, fd);
+    io::after_accept(listener, fd);
     if fd >= 0 && word.kind() == Kind::TcpListener {
         return opened(fd, Kind::Tcp);
     }

@@ -6,7 +6,7 @@ use uepoll::files::Kind;
 use uepoll::sys;
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, engine, errno};
+use crate::{TABLE, io};
 
 hooks! {
     /// raise(3)
@@ -49,15 +49,6 @@ fn sending(signal: c_int, send: impl FnOnce() -> c_int) -> c_int {
     }
     let is_pending = || sys::pending_signals() & 1 << (signal - 1) != 0;
     let before = signal < FIRST_REALTIME && is_pending();
-    let result = send();
-    let error = errno::get();
     // Not pending: it was another process' or thread's, or its handler has run.
-    if let Some(engine) = engine()
-        && !before
-        && is_pending()
-    {
-        TABLE.evident(Kind::Signalfd).for_each(|fd| engine.sign(fd, Signs::WOKEN));
-    }
-    errno::set(error);
-    result
+    io::waking(TABLE.evident(Kind::Signalfd), Signs::WOKEN, send, |_| !before && is_pending())
 }
