@@ -10,7 +10,7 @@ use crate::backend::{Hit, Key, poll};
 use crate::edge::{Backlog, Doubt};
 use crate::engine::Engine;
 use crate::events::Events;
-use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs};
+use crate::fdtable::{Entry, FdTable, Flags, Holder, Signs, Word};
 use crate::files::Kind;
 use crate::instance::{Inner, Instance};
 use crate::interest::{Item, Place};
@@ -72,6 +72,18 @@ impl Inner {
     }
 
     fn look_at_number(&mut self, engine: &Engine, slot: u16, fd: RawFd) {
+        let word = engine.table.word(fd);
+        if let Some(only) = self.interest.only_with_number(fd)
+            && self.moved.is_empty()
+            && !word.is(Flags::DUPED)
+        {
+            return self.look_at_item(engine, slot, only);
+        }
+        self.look_at_all_of_number(engine, slot, fd, word);
+    }
+
+    #[cold]
+    fn look_at_all_of_number(&mut self, engine: &Engine, slot: u16, fd: RawFd, word: Word) {
         let mut next = self.interest.with_number(fd).next();
         while let Some(index) = next {
             next = self.interest.with_number(fd).skip_while(|&other| other != index).nth(1);
@@ -83,7 +95,6 @@ impl Inner {
             let via = self.interest.get(key.index).map(|item| item.via);
             others.extend((via == Some(fd)).then_some(key.index));
         }
-        let word = engine.table.word(fd);
         if word.is(Flags::DUPED) {
             // What is known of a duplicate is known of the file.
             others.extend(self.interest.indices().filter(|&index| {

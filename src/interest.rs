@@ -229,6 +229,12 @@ impl Interest {
             .take_while(|&index| index != NONE)
     }
 
+    /// The place of the item registered by a number, if there is one and no more.
+    pub fn only_with_number(&self, fd: RawFd) -> Option<u32> {
+        let first = self.by_fd.get(fd as usize).copied()?;
+        (self.get(first)?.next_same == NONE).then_some(first)
+    }
+
     /// The item of a number and an open file.
     pub fn find(&self, fd: RawFd, file: FileId) -> Option<u32> {
         self.with_number(fd).find(|&index| self.get(index).is_some_and(|item| item.file == file))
