@@ -38,7 +38,9 @@ impl Inner {
         self.note_hits(engine, instance.slot, hits);
         self.looked = false;
         let delivered = self.write_events(engine.table, self.interest.ready_len(), max, sink);
-        self.apply_late(engine.table);
+        if !self.late.is_empty() {
+            self.apply_late(engine.table);
+        }
         delivered
     }
 
@@ -73,7 +75,9 @@ impl Inner {
         }
         self.looked = false;
         let delivered = self.write_events(engine.table, max, max, sink);
-        self.apply_late(engine.table);
+        if !self.late.is_empty() {
+            self.apply_late(engine.table);
+        }
         Some(delivered)
     }
 
@@ -109,10 +113,8 @@ impl Inner {
         })
     }
 
+    #[cold]
     fn apply_late(&mut self, table: &FdTable) {
-        if self.late.is_empty() {
-            return;
-        }
         let mut late = std::mem::take(&mut self.late);
         for (key, signs) in late.drain(..) {
             if let Some(item) = self.interest.by_key(key) {

@@ -28,7 +28,9 @@ impl Inner {
             }
             self.noticed = noticed;
         }
-        self.settle_races(engine.table);
+        if !self.races.is_empty() {
+            self.settle_races(engine.table);
+        }
         if self.crowdings != engine.crowdings() {
             self.crowdings = engine.crowdings();
             self.crowded = self
@@ -56,10 +58,8 @@ impl Inner {
 
     /// A call that was on its way when its item was reported has given its sign, or has ended without: then the next sign
     /// is another call's.
+    #[cold]
     fn settle_races(&mut self, table: &FdTable) {
-        if self.races.is_empty() {
-            return;
-        }
         let mut races = std::mem::take(&mut self.races);
         races.retain(|&key| {
             self.apply_signs(table, key.index);
@@ -244,9 +244,10 @@ impl Inner {
     pub fn doubt(&mut self, index: u32) {
         let key = self.interest.key(index);
         if let Some(item) = self.interest.get_mut(index)
+            && !item.doubted
             && item.trigger.doubt(item.kind, item.backlog).is_some()
-            && !std::mem::replace(&mut item.doubted, true)
         {
+            item.doubted = true;
             let since = if self.is_shared { sys::coarse_millis() } else { 0 };
             self.doubts.push(Doubtful { key, since });
         }
@@ -271,10 +272,12 @@ impl Inner {
     ///
     /// Where threads share the instance, what one of them has been told of it is about to read: it is left alone for a
     /// while.
+    #[inline]
     pub fn resolve_doubts(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
-        if self.doubts.is_empty() {
-            return false;
-        }
+        !self.doubts.is_empty() && self.ask_all(engine, hits)
+    }
+
+    fn ask_all(&mut self, engine: &Engine, hits: &mut Vec<Hit>) -> bool {
         let table = engine.table;
         let now = if self.is_shared { sys::coarse_millis() } else { 0 };
         let mut doubts = std::mem::take(&mut self.doubts);

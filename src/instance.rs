@@ -430,17 +430,24 @@ impl Inner {
     ///
     /// # Errors
     /// ENOMEM when there is no memory for the set.
+    #[inline]
     pub fn settle(&mut self, engine: &Engine) -> Result<()> {
         if self.set.is_none() {
-            self.set = Some(engine.new_set(self.interest.places() as usize)?);
-            self.changes.clear();
-            self.gone.clear();
-            for index in 0..self.interest.places() {
-                self.rewatch(engine.table, index);
-            }
+            self.make_set(engine)?;
         }
         if !self.gone.is_empty() || !self.changes.is_empty() {
             self.apply_changes(engine);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn make_set(&mut self, engine: &Engine) -> Result<()> {
+        self.set = Some(engine.new_set(self.interest.places() as usize)?);
+        self.changes.clear();
+        self.gone.clear();
+        for index in 0..self.interest.places() {
+            self.rewatch(engine.table, index);
         }
         Ok(())
     }
