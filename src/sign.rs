@@ -75,7 +75,7 @@ impl Evidence {
         }
         // A counter's lower bits and their greatest value sum up to its highest bit, unless they are 0.
         let lower = Self::COUNTS - Self::HIGHEST;
-        let any = ((moved & lower) + lower | moved) & Self::HIGHEST;
+        let any = (((moved & lower) + lower) | moved) & Self::HIGHEST;
         let bits = (any >> (Self::BITS - 1)).wrapping_mul(Self::GATHER) >> 36;
         let signs = Signs::from_bits_truncate(bits as u8 & Signs::all().bits());
         // A second error came after the first was taken: whatever it woke is still to be told.
