@@ -487,10 +487,12 @@ pub fn has_thread(_thread: u32) -> bool {
     false
 }
 
+/// No thread has one.
 pub fn thread_id() -> u32 {
     0
 }
 
+/// Others go on.
 pub fn pause(_time: timespec) {
     crate::sync::thread::yield_now();
 }
