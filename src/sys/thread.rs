@@ -18,7 +18,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
 }
 
 /// Sleeps until `word` is no longer `value` or `timeout` is over, or for no reason; signal handlers may run, as in
-/// [`sleep`].
+/// [`sleep`](super::sleep).
 ///
 /// # Errors
 /// EINTR when a signal handler ran, whatever SA_RESTART says: there is a timeout.
