@@ -1,6 +1,5 @@
 //! What the tests of the command share: a directory with programs of every kind, and runs of the command.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -28,9 +27,16 @@ impl Fixture {
 
     /// A file with this content and mode.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
+        let (written, path) = (self.path(&format!("{name}.content")), self.path(name));
+        std::fs::write(&written, content).unwrap();
+        install(&written, &path, mode);
+        path
+    }
+
+    /// A copy of the command itself, so that something can stand beside it.
+    pub fn copy_of_uepoll(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        std::fs::write(&path, content).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_uepoll")), &path, 0o755);
         path
     }
 
@@ -78,6 +84,13 @@ pub fn check_refusal(output: &Output, status: i32, words: &[&str]) {
 /// Output as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Copies a file that is to be run, by a process of its own: what this process itself had open for writing may still be
+/// open in a child that another test's thread is just starting, and running it then fails (ETXTBSY).
+fn install(from: &Path, to: &Path, mode: u32) {
+    let status = Command::new("install").arg(format!("--mode={mode:o}")).args([from, to]).status();
+    assert!(status.unwrap().success(), "install {}", to.display());
 }
 
 fn compile(directory: &Path, name: &str, source: &str, options: &[&str]) -> Option<PathBuf> {

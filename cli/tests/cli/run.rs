@@ -72,8 +72,7 @@ fn the_library_is_looked_for_beside_the_command() {
     };
     std::fs::create_dir_all(fixture.path("bin")).unwrap();
     std::fs::create_dir_all(fixture.path("lib/uepoll")).unwrap();
-    let command = fixture.path("bin/uepoll");
-    std::fs::copy(env!("CARGO_BIN_EXE_uepoll"), &command).unwrap();
+    let command = fixture.copy_of_uepoll("bin/uepoll");
     let run = || {
         std::process::Command::new(&command)
             .args(["run", "--", "sh", "-c", "echo $LD_PRELOAD"])
@@ -250,8 +249,7 @@ fn unreadable_programs_are_run_unexamined() {
     };
     everyone(&fixture.path(""));
     everyone(&fixture.library);
-    let command = fixture.path("uepoll");
-    std::fs::copy(env!("CARGO_BIN_EXE_uepoll"), &command).unwrap();
+    let command = fixture.copy_of_uepoll("uepoll");
     let program = fixture.file("hidden", std::fs::read("/bin/true").unwrap(), 0o711);
     let output = std::process::Command::new(&command)
         .args(["run", "-v", "--"])
