@@ -1,7 +1,8 @@
 //! The command `uepoll`.
 //!
 //! It only prepares: what it starts takes its place by exec, with the library preloaded. Reading order: [`run`] is what
-//! happens, [`examine`] says which programs preloading can reach, [`deny`] is the proof that the kernel was not asked.
+//! happens, [`examine`] says which programs preloading can reach, [`deny`] is the proof that the kernel was not asked,
+//! [`witness`] says who asks it all the same.
 
 // A program is to inherit from us exactly what we inherited. Rust's own start-up would ignore SIGPIPE and open
 // /dev/null on closed standard descriptors before we could look, so the C runtime calls `main` below directly.
@@ -10,7 +11,9 @@
 mod deny;
 mod examine;
 mod failure;
+mod listener;
 mod run;
+mod witness;
 
 use std::io::Write;
 
@@ -32,6 +35,9 @@ struct Arguments {
 enum Command {
     /// Run a program with libuepoll.so preloaded
     Run(run::Options),
+    /// What `uepoll run -v --deny-kernel-epoll` starts beside the program
+    #[command(hide = true)]
+    Witness(witness::Options),
 }
 
 /// The C runtime's entry; the exit status is that of [`start`].
@@ -47,6 +53,10 @@ extern "C" fn main() -> libc::c_int {
 fn start() -> libc::c_int {
     let failure = match Arguments::try_parse() {
         Ok(Arguments { command: Command::Run(options) }) => run::run(&options),
+        Ok(Arguments { command: Command::Witness(options) }) => match witness::run(&options) {
+            Ok(()) => return 0,
+            Err(failure) => failure,
+        },
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return print(&error.to_string()),
             _ => Failure::own(usage(&error)),

@@ -35,15 +35,20 @@ pub struct Options {
 
 /// Becomes the program; comes back only with the reason why not.
 pub fn run(options: &Options) -> Failure {
-    match prepare(options).and_then(|exec| {
-        if options.deny_kernel_epoll {
-            deny::deny()?;
-        }
-        Ok(exec)
-    }) {
+    match prepare(options) {
         Ok(exec) => exec.go(),
         Err(failure) => failure,
     }
+}
+
+/// Denies the kernel's epoll; who asks for it all the same is named, if that was asked for and can be done.
+fn deny(verbose: bool, library: &Path) -> Result<(), Failure> {
+    if !verbose {
+        return deny::deny();
+    }
+    let Err(why) = deny::deny_and_name(library) else { return Ok(()) };
+    let _ = writeln!(std::io::stderr(), "uepoll: raw epoll calls will not be named: {why}");
+    deny::deny()
 }
 
 /// All that execve(2) takes.
@@ -65,7 +70,7 @@ impl Exec {
     }
 }
 
-/// Decides everything, and says it if asked to.
+/// Decides everything, says it if asked to, and denies the kernel's epoll.
 fn prepare(options: &Options) -> Result<Exec, Failure> {
     let name = &options.program[0];
     let program = examine::program(name, std::env::var_os("PATH").as_deref())?;
@@ -91,11 +96,15 @@ fn prepare(options: &Options) -> Result<Exec, Failure> {
             variable.push(value);
             text(variable)
         });
-    Ok(Exec {
+    let exec = Exec {
         path: text(program.path.into())?,
         arguments: options.program.iter().cloned().map(text).collect::<Result<_, _>>()?,
         environment: environment.collect::<Result<_, _>>()?,
-    })
+    };
+    if options.deny_kernel_epoll {
+        deny(options.verbose, &library)?;
+    }
+    Ok(exec)
 }
 
 /// A string for the kernel.

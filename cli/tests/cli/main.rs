@@ -4,3 +4,4 @@ mod common;
 mod refusals;
 mod run;
 mod secure;
+mod witness;
