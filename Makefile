@@ -118,7 +118,6 @@ symbols: build
 apps: build
 	@$(call need,prove,apt-get install perl)
 	scripts/install-app-deps.sh
-	scripts/install-app-deps-runtimes.sh
 	@status=0; \
 	echo 'by uepoll run --deny-kernel-epoll'; \
 	APP_PAIRS=$(APP_PAIRS) scripts/apps/run.sh || status=1; \
