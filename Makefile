@@ -36,6 +36,9 @@ UEPOLL := $(RELEASE)/uepoll
 
 # $(call need,TOOL,HOW TO GET IT)
 need = command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
+# $(call component,NAME): a component of nightly Rust, added where that can be done
+component = rustup component list --installed --toolchain nightly 2>/dev/null | grep -q '^$(1)' || rustup component add $(1) --toolchain nightly || \
+	{ echo 'make: $(1) of nightly Rust is missing (rustup toolchain install nightly --component $(1))' >&2; exit 1; }
 RUST = Rust 1.95 or newer, with cargo (https://rustup.rs)
 C = apt-get install gcc make
 
@@ -186,8 +189,8 @@ PURE := decimal:: edge:: events:: fdtable:: habit:: interest:: notice:: patience
 # A place of its own: Miri's builds are none that others can use.
 miri:
 	@$(call need,cargo,$(RUST))
-	@cargo +nightly miri --version >/dev/null 2>&1 || \
-		{ echo 'make: Miri is missing: rustup component add miri rust-src --toolchain nightly' >&2; exit 1; }
+	@$(call component,miri)
+	@$(call component,rust-src)
 	CARGO_TARGET_DIR=$(CURDIR)/target/miri cargo +nightly miri test --lib -- $(PURE)
 
 # Apart from `make test`, for it needs nightly Rust and takes many minutes. One of them: make sanitize ONLY=thread
@@ -198,6 +201,7 @@ sanitize: build
 	@$(call need,objcopy,apt-get install binutils)
 	@$(call need,prove,apt-get install perl)
 	@$(call need,valgrind,apt-get install valgrind)
+	@$(call component,rust-src)
 	scripts/sanitize.sh $(ONLY)
 
 deny:
