@@ -115,9 +115,13 @@ fn stay(library: &Path) -> io::Result<()> {
         if !ready[0].revents().contains(PollFlags::IN) {
             return Ok(());
         }
-        // It waits no longer, or comes anew: both are for the next turn.
-        let Ok(call) = listener::receive(&listener) else { continue };
+        let call = match listener::receive(&listener) {
+            // A signal ended it meanwhile; it may come anew.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            received => received?,
+        };
         name(call, library, &mut named);
+        // If it waits no longer nobody misses the answer.
         let _ = listener::refuse(&listener, call, libc::ENOSYS);
     }
 }
