@@ -4,7 +4,7 @@ use crate::backend::{Hit, Key, Watch, poll};
 use crate::engine::Engine;
 use crate::events::{Event, Events};
 use crate::fdtable::FdTable;
-use crate::files::Kind;
+use crate::files::{self, Kind};
 use crate::instance::{Inner, Instance};
 use crate::interest::{Item, Place};
 
@@ -133,12 +133,11 @@ impl Inner {
         max: usize,
         sink: &mut Sink<'_>,
     ) -> Delivered {
-        let mut count = 0;
-        for _ in 0..looked_at {
-            if count == max {
-                break;
-            }
+        let (mut count, mut left) = (0, looked_at);
+        let mut fault = false;
+        while left > 0 && count < max {
             let Some(index) = self.interest.pop_ready() else { break };
+            left -= 1;
             let Some(item) = self.interest.get_mut(index) else { continue };
             // Not among the hits of this look: it is no longer ready.
             if item.look != self.look {
@@ -148,12 +147,50 @@ impl Inner {
             let Some(events) = item.trigger.news(levels) else { continue };
             if !sink(count, Event { events, data: item.data }) {
                 self.interest.push_ready_front(index);
-                return Delivered { count, fault: count == 0 };
+                left += 1;
+                fault = count == 0;
+                break;
             }
             count += 1;
             self.reported(table, index, levels);
         }
-        Delivered { count, fault: false }
+        if left > 0 && self.interest.has_others() {
+            self.keep(left);
+        }
+        Delivered { count, fault }
+    }
+
+    /// The first `left` of the ready list had no room. What the next look will not show again is kept for it.
+    #[cold]
+    fn keep(&mut self, left: usize) {
+        let Self { interest, kept, look, .. } = self;
+        for index in interest.ready().take(left) {
+            let Some(item) = interest.get(index) else { continue };
+            if item.look == *look
+                && files::tells_once(item.via, item.kind)
+                && kept.try_reserve(1).is_ok()
+            {
+                kept.push(interest.key(index));
+            }
+        }
+    }
+
+    /// What was kept, as hits of the look that is about to be made.
+    #[inline]
+    pub fn take_kept(&mut self, hits: &mut Vec<Hit>) {
+        if !self.kept.is_empty() {
+            self.hand_out_kept(hits);
+        }
+    }
+
+    #[cold]
+    fn hand_out_kept(&mut self, hits: &mut Vec<Hit>) {
+        for key in self.kept.drain(..) {
+            let levels = self.interest.by_key(key).map(|item| item.levels.into());
+            if levels.is_some() && hits.try_reserve(1).is_ok() {
+                hits.push(Hit { key, levels, backlog: None, racing: false });
+            }
+        }
     }
 
     /// Whether a wait would have something to report, given what a look has found.

@@ -160,9 +160,9 @@ pub fn queued(fd: RawFd, kind: Kind, peer: Option<RawFd>) -> Option<u32> {
     match kind {
         // Messages are not counted where they are, but their memory is with their sender.
         Kind::UnixPackets => sys::bytes_unsent(peer?).ok(),
-        Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Counted | Kind::Tty => {
-            sys::bytes_readable(fd).ok()
-        }
+        Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Tty => sys::bytes_readable(fd).ok(),
+        // Of a message queue FIONREAD tells the length of the text that read(2) gives.
+        Kind::Counted => sys::messages_queued(fd).or_else(|_| sys::bytes_readable(fd)).ok(),
         Kind::Datagram => sys::receive_memory(fd).ok(),
         Kind::TcpListener => sys::tcp_info(fd).ok().map(|info| info.backlog),
         Kind::Eventfd | Kind::EventfdSemaphore => eventfd_count(fd),
@@ -193,7 +193,7 @@ pub fn classify(fd: RawFd) -> Result<Kind> {
         libc::S_IFIFO => pipe(fd),
         libc::S_IFSOCK => socket(fd),
         libc::S_IFCHR => character_device(fd, stat.st_rdev),
-        libc::S_IFREG => regular(fd),
+        libc::S_IFREG => regular(fd, stat.st_ino),
         0 => anonymous(fd),
         _ => sys::check_open(fd).and(Err(Errno::EPERM)),
     }
@@ -218,12 +218,19 @@ fn socket(fd: RawFd) -> Result<Kind> {
 }
 
 /// Poll cannot be asked whether a file has it: a file without it reports IN and OUT for ever, as a busy terminal does.
-/// So the memory devices that have none are known by number.
+/// So the devices that have none are known by number, where they have one of their own.
 fn character_device(fd: RawFd, device: libc::dev_t) -> Result<Kind> {
-    const MEMORY_DEVICES: u32 = 1;
-    const WITHOUT_POLL: [u32; 6] = [1, 3, 4, 5, 7, 9]; // mem, null, port, zero, full, urandom
+    const MEMORY: u32 = 1;
+    const MISC: u32 = 10;
+    let has_none: &[u32] = match libc::major(device) {
+        // mem, null, port, zero, full, urandom
+        MEMORY => &[1, 3, 4, 5, 7, 9],
+        // watchdog, nvram, hwrng, snapshot, kvm, btrfs-control, autofs, loop-control
+        MISC => &[130, 144, 183, 231, 232, 234, 235, 237],
+        _ => &[],
+    };
     sys::check_open(fd)?;
-    if libc::major(device) == MEMORY_DEVICES && WITHOUT_POLL.contains(&libc::minor(device)) {
+    if has_none.contains(&libc::minor(device)) {
         return Err(Errno::EPERM);
     }
     if TERMINALS.iter().any(|majors| majors.contains(&libc::major(device))) {
@@ -236,35 +243,66 @@ fn character_device(fd: RawFd, device: libc::dev_t) -> Result<Kind> {
 /// Major numbers of terminals: of consoles and serial lines, and of both sides of pseudo terminals.
 const TERMINALS: [std::ops::RangeInclusive<u32>; 3] = [4..=5, 128..=143, 204..=204];
 
-/// Regular files have no poll but on the kernel's own file systems.
-fn regular(fd: RawFd) -> Result<Kind> {
+/// Regular files have no poll, but on file systems that are no storage.
+fn regular(fd: RawFd, inode: u64) -> Result<Kind> {
     const SYSFS: i64 = 0x6265_6572;
+    const CGROUP: i64 = 0x27_e0eb;
     const CGROUP2: i64 = 0x6367_7270;
+    const FUSE: i64 = 0x6573_5546;
+    const MQUEUE: i64 = 0x1980_0202;
     const PROC: i64 = 0x9fa0;
+    // From here on up /proc numbers what is neither a process's nor below /proc/sys. All of these have poll, most only to say
+    // that they are ready.
+    const OWN_FILES: u64 = 0xf000_0000;
     sys::check_open(fd)?;
     match sys::fs_type(fd)? {
-        SYSFS | CGROUP2 => Ok(Kind::Other),
-        // /proc/mounts and the like tell of changes by ERR and PRI, and are never writable: a file without poll
-        // reports OUT.
-        PROC if sys::levels_now(fd, libc::POLLIN | libc::POLLOUT) & libc::POLLOUT == 0 => {
+        MQUEUE => Ok(Kind::Counted),
+        SYSFS | CGROUP | CGROUP2 | FUSE => Ok(Kind::Other),
+        PROC if inode >= OWN_FILES || name(fd, &mut [0; 64]).starts_with(b"/proc/sys/") => {
             Ok(Kind::Other)
         }
+        // As /proc/PID/mounts.
+        _ if shows_poll(fd) => Ok(Kind::Other),
         _ => Err(Errno::EPERM),
     }
 }
 
-fn anonymous(fd: RawFd) -> Result<Kind> {
+/// Whether poll shows that a file has it: of one that has not it reports these bits, always and nothing else.
+fn shows_poll(fd: RawFd) -> bool {
+    let without = Events::IN | Events::OUT | Events::RDNORM | Events::WRNORM;
+    sys::levels_now(fd, Events::REPORTS.to_poll()) != without.to_poll()
+}
+
+/// What /proc calls an open file: its path, or what sort of anonymous file it is. Cut at 64 bytes; empty without /proc.
+fn name(fd: RawFd, text: &mut [u8; 64]) -> &[u8] {
     let mut path = [0u8; 32];
-    let mut text = [0u8; 64];
-    let len = sys::read_link(crate::decimal::proc_self("/proc/self/fd/", fd, &mut path), &mut text)
-        .unwrap_or(0);
-    Ok(match &text[..len] {
+    let path = crate::decimal::proc_self("/proc/self/fd/", fd, &mut path);
+    let len = sys::read_link(path, text).unwrap_or(0);
+    &text[..len]
+}
+
+/// Whether polling the file takes away what it tells: files of /proc that tell of changes (proc(5)), pressure files, perf events.
+/// What one thread sees of these another one, or a later look, will not.
+pub fn tells_once(fd: RawFd, kind: Kind) -> bool {
+    let mode = || sys::fstat(fd).map_or(0, |stat| stat.st_mode & libc::S_IFMT);
+    kind == Kind::Other
+        && match mode() {
+            libc::S_IFREG => true,
+            0 => name(fd, &mut [0; 64]) == b"anon_inode:[perf_event]",
+            _ => false,
+        }
+}
+
+fn anonymous(fd: RawFd) -> Result<Kind> {
+    Ok(match name(fd, &mut [0; 64]) {
         b"anon_inode:[eventfd]" => Kind::Eventfd,
         b"anon_inode:[timerfd]" => Kind::Timerfd,
         b"anon_inode:inotify" => Kind::Counted,
         b"anon_inode:[eventpoll]" => Kind::Epoll,
         b"anon_inode:[signalfd]" => Kind::Signalfd,
-        text if WITHOUT_POLL.iter().any(|name| text.starts_with(name)) => return Err(Errno::EPERM),
+        name if WITHOUT_POLL.iter().any(|other| name.starts_with(other)) => {
+            return Err(Errno::EPERM);
+        }
         _ => Kind::Other,
     })
 }
@@ -292,6 +330,9 @@ mod tests {
         assert_eq!(classify(open("/").as_raw_fd()), Err(Errno::EPERM));
         assert_eq!(classify(open("/proc/self/exe").as_raw_fd()), Err(Errno::EPERM));
         assert_eq!(classify(open("/proc/self/mounts").as_raw_fd()), Ok(Kind::Other));
+        assert_eq!(classify(open("/proc/self/status").as_raw_fd()), Err(Errno::EPERM));
+        assert_eq!(classify(open("/proc/locks").as_raw_fd()), Ok(Kind::Other));
+        assert_eq!(classify(open("/proc/sys/kernel/ostype").as_raw_fd()), Ok(Kind::Other));
         assert_eq!(classify(-1), Err(Errno::EBADF));
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(classify(one.as_raw_fd()), Ok(Kind::UnixStream));

@@ -131,6 +131,8 @@ pub struct Inner {
     pub(crate) late: Vec<(Key, Signs)>,
     /// Items that are [racing](Item::racing).
     pub(crate) races: Vec<Key>,
+    /// Items that were found ready, had no room, and will not be found so again ([`tells_once`](crate::files::tells_once)).
+    pub(crate) kept: Vec<Key>,
     /// Numbers that were noticed, in a vector whose memory is kept.
     pub(crate) noticed: Vec<RawFd>,
     /// It was put into another instance.

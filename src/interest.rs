@@ -190,6 +190,8 @@ pub struct Interest {
     /// By number: the first item registered by it.
     by_fd: Vec<u32>,
     count: usize,
+    /// Of these, of no kind of their own.
+    others: usize,
     first_ready: Option<u32>,
     last_ready: Option<u32>,
     ready: usize,
@@ -199,6 +201,11 @@ impl Interest {
     /// How many items.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether some are of no kind of their own.
+    pub fn has_others(&self) -> bool {
+        self.others != 0
     }
 
     /// The item of a place.
@@ -273,6 +280,8 @@ impl Interest {
         let Some(key) = self.places.insert(item) else { return Err(Errno::ENOMEM) };
         self.by_fd[fd] = key.index;
         self.count += 1;
+        self.others +=
+            usize::from(self.get(key.index).is_some_and(|item| item.kind == Kind::Other));
         Ok(key.index)
     }
 
@@ -281,6 +290,7 @@ impl Interest {
         self.unready(index);
         let item = self.places.remove(index)?;
         self.count -= 1;
+        self.others -= usize::from(item.kind == Kind::Other);
         let before = self
             .with_number(item.fd)
             .find(|&other| self.get(other).is_some_and(|other| other.next_same == index));

@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::events::Events;
 use crate::faults::{self, Resource};
 use crate::fdtable::{Entry, FdTable, FileId, Holder};
+use crate::files;
 use crate::instance::{Inner, Instance};
 use crate::interest::Place;
 use crate::sleeper::SleeperId;
@@ -228,6 +229,8 @@ impl Inner {
         sole && !item.doubted
             && item.place == Place::Hot
             && !self.shards.may_still_hold(before, key)
+            // Its watcher would take the news that it wakes of.
+            && !files::tells_once(item.via, item.kind)
     }
 
     fn park(&mut self, engine: &Engine, shard: &Shard, key: Key, since: u32) {

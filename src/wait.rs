@@ -155,6 +155,7 @@ impl Wait<'_, '_> {
         }
         inner.take_notices(engine, instance);
         let mut asked = Vec::new();
+        inner.take_kept(&mut asked);
         let ticking = inner.resolve_doubts(engine, &mut asked) || sleeper.wake_fd() < 0;
         let tick = if inner.is_shared { HALF_TICK } else { TICK };
         let parked = if self.sleep.is_over() { inner.parked() } else { Vec::new() };

@@ -565,6 +565,7 @@ macro_rules! unknown {
 
 unknown! {
     bytes_unsent(RawFd) -> u32;
+    messages_queued(RawFd) -> u32;
     receive_memory(RawFd) -> u32;
     tcp_info(RawFd) -> TcpInfo;
     fstat(RawFd) -> libc::stat;

@@ -33,6 +33,19 @@ pub fn fs_type(fd: RawFd) -> Result<i64> {
     Ok(unsafe { stat.assume_init() }.f_type)
 }
 
+/// Messages in a message queue (mq_getattr(3)).
+///
+/// # Errors
+/// EBADF when it is no message queue; ENOSYS.
+pub fn messages_queued(fd: RawFd) -> Result<u32> {
+    let mut attributes = std::mem::MaybeUninit::<libc::mq_attr>::zeroed();
+    let none = std::ptr::null::<libc::mq_attr>();
+    // SAFETY: the kernel writes one struct mq_attr, and changes nothing.
+    unsafe { syscall!(Sysno::mq_getsetattr, fd, none, attributes.as_mut_ptr())? };
+    // SAFETY: written by the kernel, and all-zero before.
+    Ok(unsafe { attributes.assume_init() }.mq_curmsgs as u32)
+}
+
 /// The text of a symbolic link, cut at 64 bytes.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use libc::{c_int, pollfd, timespec};
 use syscalls::{Errno, Sysno, syscall};
 
 pub use self::clock::{coarse_millis, learn_of_clock, now};
-pub use self::file::{append_file, fs_type, fstat, read_file, read_link};
+pub use self::file::{append_file, fs_type, fstat, messages_queued, read_file, read_link};
 pub use self::memory::{byte_is_readable, copy_out, eight_bytes_are_writable, map, remap, unmap};
 pub use self::signals::{
     block_signals, pending_signals, queue_signal, restore_signals, unblock_signals,
