@@ -26,7 +26,7 @@ pub enum Kind {
     Tcp = 5,
     /// A UNIX stream connection.
     UnixStream = 6,
-    /// A socket of datagrams whose receive queue is charged to itself (UDP and others).
+    /// A socket of datagrams, or raw, whose receive queue is charged to itself (UDP, netlink and others).
     Datagram = 7,
     /// A UNIX socket of datagrams or records.
     UnixPackets = 8,
@@ -139,7 +139,7 @@ impl Kind {
             (libc::AF_UNIX, libc::SOCK_STREAM) => Self::UnixStream,
             (libc::AF_UNIX, _) => Self::UnixPackets,
             (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Self::Tcp,
-            (_, libc::SOCK_DGRAM) => Self::Datagram,
+            (_, libc::SOCK_DGRAM | libc::SOCK_RAW) => Self::Datagram,
             _ => Self::Other,
         }
     }
@@ -159,7 +159,12 @@ impl Kind {
 pub fn queued(fd: RawFd, kind: Kind, peer: Option<RawFd>) -> Option<u32> {
     match kind {
         // Messages are not counted where they are, but their memory is with their sender.
-        Kind::UnixPackets => sys::bytes_unsent(peer?).ok(),
+        Kind::UnixPackets if let Some(peer) = peer => sys::bytes_unsent(peer).ok(),
+        // Of datagrams FIONREAD tells the length of the first.
+        Kind::UnixPackets => {
+            let has_records = sys::socket_option(fd, libc::SO_TYPE) == Ok(libc::SOCK_SEQPACKET);
+            has_records.then(|| sys::bytes_readable(fd).ok()).flatten()
+        }
         Kind::Pipe | Kind::Tcp | Kind::UnixStream | Kind::Tty => sys::bytes_readable(fd).ok(),
         // Of a message queue FIONREAD tells the length of the text that read(2) gives.
         Kind::Counted => sys::messages_queued(fd).or_else(|_| sys::bytes_readable(fd)).ok(),

@@ -47,15 +47,14 @@ hooks! {
     /// begins anew, too.
     fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
         let word = TABLE.word(fd);
-        let watched = word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Tcp | Kind::TcpListener | Kind::UnixStream);
+        let watched = word.is(Flags::EVIDENCE) && matches!(word.kind(), Kind::Tcp | Kind::TcpListener);
         let fresh = watched
             && sys::levels_now(fd, libc::POLLOUT) & libc::POLLHUP != 0
-            && (word.kind() == Kind::UnixStream || sys::is_tcp_closed(fd));
+            && sys::is_tcp_closed(fd);
         let wakes = |result| {
             let error = crate::errno::get();
             let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
             let fails = watched
-                && word.kind() != Kind::UnixStream
                 && result < 0
                 && (error == libc::EPIPE || io::FROM_AFAR.contains(&error));
             begins || fails
