@@ -1,19 +1,22 @@
 /*
- * C7: some files tell of a change once, to whoever polls them first: those of /proc/sys, here the host's name. epoll tells
- * its program of it all the same: level- and edge-triggered, asleep or not, beside a crowd, and where there was no room.
+ * C7: some files tell of a change once, to whoever polls them first, as /proc/self/mounts does. epoll tells its program of it
+ * all the same: level- and edge-triggered, asleep or not, beside a crowd, and where there was no room.
  */
 #include "help.h"
 
 #include <sched.h>
+#include <sys/mount.h>
 
 enum { CROWD = 200 };
 
+static char directory[] = "/tmp/uepoll-mount-XXXXXX";
+
 static void change(void)
 {
-    static int count;
-    char name[32];
+    static bool mounted;
 
-    sethostname(name, (size_t)snprintf(name, sizeof name, "name-%d", ++count));
+    must(mounted ? umount(directory) : mount("none", directory, "tmpfs", 0, NULL));
+    mounted = !mounted;
 }
 
 static void *change_later(void *sleeper)
@@ -23,10 +26,10 @@ static void *change_later(void *sleeper)
     return NULL;
 }
 
-static int open_name(void)
+static int open_mounts(void)
 {
-    char text[64];
-    int fd = must(open("/proc/sys/kernel/hostname", O_RDONLY));
+    char text[4096];
+    int fd = must(open("/proc/self/mounts", O_RDONLY));
     struct pollfd look = {.fd = fd, .events = POLLPRI};
 
     while (must((int)read(fd, text, sizeof text)) > 0)
@@ -50,7 +53,7 @@ static void told(int epoll, const char *mode, const char *when)
     expect_quiet(epoll, "%s, %s: told once", mode, when);
 }
 
-static void no_room(int epoll, int name, const char *mode)
+static void no_room(int epoll, int mounts, const char *mode)
 {
     int bell = make_eventfd(0), first, second;
 
@@ -59,7 +62,7 @@ static void no_room(int epoll, int name, const char *mode)
     change();
     first = wait_fd(epoll, SOON_MS);
     second = wait_fd(epoll, SOON_MS);
-    ok(first == bell && second == name, "%s: room for one, then for the other", mode);
+    ok(first == bell && second == mounts, "%s: room for one, then for the other", mode);
     unwatch(epoll, bell);
     expect_quiet(epoll, "%s: and that was it", mode);
     close(bell);
@@ -71,25 +74,29 @@ int main(void)
     static const char *const names[] = {"level", "edge"};
     static int pipes[CROWD][2];
 
-    /* Where it is nobody else's name that changes. */
-    if (unshare(CLONE_NEWUTS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWUTS) < 0) {
-        skip("no names of one's own: %s", strerror(errno));
+    /* A list of mounts that nobody else changes. */
+    if ((unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        skip("no mounts of one's own: %s", strerror(errno));
         return done_testing();
     }
+    require(mkdtemp(directory));
     for (int i = 0; i < 2; i++) {
-        int epoll = make_epoll(), name = open_name();
+        int epoll = make_epoll(), mounts = open_mounts();
 
-        watch(epoll, name, modes[i]);
+        watch(epoll, mounts, modes[i]);
         told(epoll, names[i], "alone");
-        no_room(epoll, name, names[i]);
+        no_room(epoll, mounts, names[i]);
         add_crowd(epoll, pipes, CROWD);
         let_idle(epoll);
         told(epoll, names[i], "beside a crowd");
-        no_room(epoll, name, names[i]);
+        no_room(epoll, mounts, names[i]);
         for (int k = 0; k < CROWD; k++)
             close_pair(pipes[k]);
-        close(name);
+        close(mounts);
         close(epoll);
     }
+    umount(directory);
+    rmdir(directory);
     return done_testing();
 }
