@@ -52,6 +52,16 @@ workers() {
 
 worker_count_is() { [[ $(workers | wc -w) == "$WORKERS" ]]; }
 
+# renewed PIDS: none of these is among the workers any more, which are all there.
+renewed() {
+    local pid now
+    now=" $(workers) "
+    for pid in $1; do
+        [[ $now != *" $pid "* ]] || return 1
+    done
+    worker_count_is
+}
+
 all_under_library() {
     # shellcheck disable=SC2046 # one word a worker
     under_library "$APP_PID" $(workers)
@@ -98,22 +108,19 @@ vanishing_clients() {
 # Three reloads, while each request takes a connection of its own: it meets an old worker or a new one. Writes to $1 how
 # many failed: gunicorn drops what an old worker has accepted and not begun.
 reload_under_load() {
-    local load before pid
-    before=$(workers)
+    local load old=
     http_load --connections 4 --fresh --seconds 4 >"$TMP/load.out" 2>"$TMP/load.err" &
     load=$!
     for _ in 1 2 3; do
         sleep 0.8
+        old+=" $(workers)"
         kill -HUP "$APP_PID"
     done
     wait "$load" || echo 'some requests failed'
     cat "$TMP/load.out" "$TMP/load.err"
     sed -n 's/.*failed=\([0-9]*\).*/\1/p' "$TMP/load.out" >"$1"
     [[ -s $1 ]]
-    wait_for 15 worker_count_is
-    for pid in $before; do
-        [[ " $(workers) " != *" $pid "* ]]
-    done
+    wait_for 15 renewed "$old"
 }
 
 reload_here() {
