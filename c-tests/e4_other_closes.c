@@ -1,5 +1,7 @@
-/* E4: "dup2/dup3 over a watched number, close_range, closefrom, fclose are closes too." */
+/* E4: "dup2/dup3 over a watched number, close_range, closefrom, fclose are closes too." So are pclose and mq_close. */
 #include "help.h"
+
+#include <mqueue.h>
 
 static void by_close(int fd)
 {
@@ -38,6 +40,11 @@ static void by_freopen(int fd)
     FILE *stream = fdopen(fd, "r");
 
     require(stream && freopen("/dev/null", "r", stream));
+}
+
+static void by_mq_close(int fd)
+{
+    must(mq_close(fd));
 }
 
 static void by_raw_close(int fd)
@@ -83,6 +90,34 @@ static void is_a_close(const char *how, void (*close_it)(int))
     }
 }
 
+/* Its child ends when nobody has the other end of its pipe any more, and pclose with it. */
+static void pclose_is_one(void)
+{
+    for (int asleep = 0; asleep < 2; asleep++) {
+        const char *who = asleep ? "a thread asleep" : "nobody waits";
+        int epfd = make_epoll(), bell = make_eventfd(0), number;
+        FILE *stream = popen("cat", "w");
+        struct waiter waiter;
+
+        require(stream);
+        number = fileno(stream);
+        watch(epfd, bell, EPOLLIN);
+        watch(epfd, number, 0);
+        must(wait_one(epfd, &waiter.event, 0));
+        if (asleep)
+            waiter_start(&waiter, epfd, -1);
+        is_int(pclose(stream), 0, "pclose, %s: the child has read the end", who);
+        must(dup2(bell, number));
+        is_errno(control(epfd, EPOLL_CTL_MOD, number, EPOLLIN), ENOENT, "pclose, %s: the item is gone", who);
+        put(bell);
+        if (asleep)
+            ok(waiter_got(&waiter, bell, EPOLLIN), "pclose, %s: who slept goes on", who);
+        must(close(number));
+        must(close(bell));
+        must(close(epfd));
+    }
+}
+
 /* And what only looks like one. */
 static void are_no_closes(void)
 {
@@ -110,7 +145,9 @@ int main(void)
     is_a_close("closefrom", by_closefrom);
     is_a_close("fclose", by_fclose);
     is_a_close("freopen", by_freopen);
+    is_a_close("mq_close", by_mq_close);
     is_a_close("syscall(SYS_close)", by_raw_close);
+    pclose_is_one();
     are_no_closes();
     return done_testing();
 }

@@ -13,12 +13,15 @@ static void as_a_file(const char *state, int epfd)
 {
     char byte[16] = "";
     struct iovec vector = {byte, sizeof byte};
+    eventfd_t count;
     struct stat status;
 
     is_errno(read(epfd, byte, sizeof byte), EINVAL, "%s: read", state);
     is_errno(write(epfd, byte, 8), EINVAL, "%s: write", state);
     is_errno(readv(epfd, &vector, 1), EINVAL, "%s: readv", state);
     is_errno(writev(epfd, &vector, 1), EINVAL, "%s: writev", state);
+    is_errno(eventfd_read(epfd, &count), EINVAL, "%s: eventfd_read", state);
+    is_errno(eventfd_write(epfd, 1), EINVAL, "%s: eventfd_write", state);
     is_int(lseek(epfd, 0, SEEK_SET), 0, "%s: lseek", state);
     is_int(lseek(epfd, 5, SEEK_END), 0, "%s: lseek goes nowhere", state);
     is_errno(recv(epfd, byte, 1, 0), ENOTSOCK, "%s: recv", state);

@@ -12,7 +12,7 @@ LIMIT=$((2 * 1024 * 1024))
 # Section H of docs/SEMANTICS.md.
 NAMES=(
     epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
-    close close_range closefrom fclose freopen freopen64
+    close close_range closefrom fclose pclose mq_close freopen freopen64
     dup dup2 dup3 fcntl fcntl64
     poll ppoll select pselect __poll_chk __ppoll_chk
     read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read

@@ -56,6 +56,20 @@ hooks! {
         real!(fclose(stream))
     }
 
+    /// pclose(3), the same; it then waits for the child, which may be waiting for that.
+    fn pclose(stream: *mut FILE) -> c_int {
+        closing_stream(stream);
+        real!(pclose(stream))
+    }
+
+    /// mq_close(3) is close(2), by a call inside libc.
+    fn mq_close(queue: c_int) -> c_int {
+        match closing(queue) {
+            Ok(()) => real!(mq_close(queue)),
+            Err(error) => fail(error.into_raw()),
+        }
+    }
+
     /// freopen(3) closes the stream's descriptor, by a call inside libc, and mostly opens the same number again.
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         closing_stream(stream);

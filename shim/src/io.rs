@@ -200,6 +200,7 @@ hooks! {
 
     /// eventfd_read(3) reads inside libc.
     fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+        refuse!(fd);
         let result = real!(eventfd_read(fd, value));
         let word = TABLE.word(fd);
         if word.is(OF_INTEREST) {
@@ -210,6 +211,7 @@ hooks! {
 
     /// eventfd_write(3) writes inside libc.
     fn eventfd_write(fd: c_int, value: u64) -> c_int {
+        refuse!(fd);
         let word = TABLE.word(fd);
         let begun = write_begins(fd, word);
         let result = real!(eventfd_write(fd, value));
