@@ -91,9 +91,14 @@ rust-tests: build
 # The engine's own code on a kernel of the models' (tests/models), built in a place of its own.
 MODELS := CARGO_TARGET_DIR=target/models RUSTFLAGS='--cfg shuttle' cargo test --profile models -p uepoll --test models
 
+# Each model in a process of its own: an engine is never freed, and a schedule makes one.
 models:
 	@$(call need,cargo,$(RUST))
-	MODEL_SCHEDULES=$(MODEL_SCHEDULES) $(MODELS)
+	$(MODELS) --no-run
+	@status=0; for model in $$($(MODELS) --quiet -- --list --format terse | sed -n 's/: test$$//p'); do \
+		MODEL_SCHEDULES=$(MODEL_SCHEDULES) $(MODELS) --quiet -- --exact $$model >target/models/out 2>&1 && \
+			echo "$$model: nothing found in $(MODEL_SCHEDULES) schedules" || { cat target/models/out; status=1; }; \
+	done; exit $$status
 
 models-short:
 	@$(call need,cargo,$(RUST))
