@@ -9,5 +9,6 @@ int main(void)
 
     must(connect(writer, (struct sockaddr *)&address, sizeof address));
     edge_suite("UDP", reader, writer);
+    empty_messages("UDP", reader, writer, EPOLLOUT);
     return done_testing();
 }

@@ -7,8 +7,10 @@ int main(void)
 
     unix_pair(SOCK_DGRAM, pair);
     edge_suite("UNIX datagram", pair[0], pair[1]);
+    empty_messages("UNIX datagram", pair[0], pair[1], 0);
     close_pair(pair);
     unix_pair(SOCK_SEQPACKET, pair);
     edge_suite("UNIX seqpacket", pair[0], pair[1]);
+    empty_messages("UNIX seqpacket", pair[0], pair[1], 0);
     return done_testing();
 }

@@ -63,4 +63,26 @@ static inline void edge_suite(const char *kind, int reader, int writer)
     must(close(epfd));
 }
 
+/* For messages: an empty one counts as any other. `own` is what its sender is told of it. */
+static inline void empty_messages(const char *kind, int reader, int writer, uint32_t own)
+{
+    int epfd = make_epoll(), senders = make_epoll();
+    char byte;
+
+    watch(epfd, reader, EPOLLIN | EPOLLET);
+    watch(senders, writer, EPOLLOUT | EPOLLET);
+    expect_event(senders, EPOLLOUT, "%s: room", kind);
+    for (int i = 1; i <= 3; i++) {
+        must((int)send(writer, "", 0, 0));
+        expect_event(epfd, EPOLLIN, "%s: empty message %d is an edge", kind, i);
+        expect_quiet(epfd, "%s: which is reported once", kind);
+        is_mask(wait_mask(senders, own ? SOON_MS : QUIET_MS), own, "%s: what its sender is told", kind);
+    }
+    for (int i = 1; i <= 3; i++)
+        is_int(recv(reader, &byte, 1, 0), 0, "%s: it is read", kind);
+    expect_quiet(epfd, "%s: drained, no event", kind);
+    must(close(epfd));
+    must(close(senders));
+}
+
 #endif

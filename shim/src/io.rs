@@ -507,10 +507,13 @@ fn is_refusal(fd: c_int, error: c_int) -> bool {
 fn after_write(fd: c_int, word: Word, len: usize, result: isize, begun: Begun) {
     let Begun { peer, itself } = begun;
     let error = errno::get();
+    let kind = word.kind();
     let refused = result < 0 && error == libc::EAGAIN;
+    // An empty message is one, too.
+    let sent = result > 0 || result == 0 && matches!(kind, Kind::Datagram | Kind::UnixPackets);
     if let (Some(peer), Some(engine)) = (peer, engine()) {
         // A pipe wakes its readers even for a write that finds it full.
-        if result > 0 || refused && word.kind() == Kind::Pipe {
+        if sent || refused && kind == Kind::Pipe {
             engine.written(peer);
         } else {
             call_ends(Some(peer));
@@ -519,7 +522,6 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, begun: Begun) {
     if !word.is(Flags::EVIDENCE) {
         return call_ends(itself);
     }
-    let kind = word.kind();
     let short = refused || result >= 0 && (result as usize) < len;
     if peer.is_none() && result < 0 {
         after_refusal(fd, word);
@@ -540,7 +542,7 @@ fn after_write(fd: c_int, word: Word, len: usize, result: isize, begun: Begun) {
     // A datagram that was refused had its memory already.
     let given_back = match kind {
         Kind::UnixPackets => result < 0 && is_refusal(fd, error) && has_room(fd),
-        _ => result > 0 && kind.write_gives_room(),
+        _ => sent && kind.write_gives_room(),
     };
     match itself {
         // Who polls it may have seen the room already.
