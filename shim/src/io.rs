@@ -612,7 +612,8 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
         before.ends();
     }
     errno::set(error);
-    if result >= 0 {
+    // Where nothing was moved nothing was written, not even an empty message.
+    if result > 0 {
         after_write(to, target, all + usize::from(full), result, begun);
     } else {
         // Unlike write(2), it wakes nobody when it finds no room.
