@@ -126,8 +126,7 @@ faults() {
         await_exit "$with: SIGTERM"
     done
     stop_proxy "$LINK_PID"
-    # By chance: of few faults there may be none on this connection.
-    check "$with: the link broke" broke "$((COUNT / 100))" "$link"
+    check "$with: the link broke" broke "$(((COUNT + 99) / 100))" "$link"
     check "$with: logs" right_logs
     check "$with: nothing is left" nothing_left "$MASTER" "$REPLICA"
 }
