@@ -21,8 +21,9 @@ When AFTER bytes, counted from the order, have passed in that DIRECTION (up: fro
     dribble   the next AMOUNT bytes go one by one
 
 With --random each connection without an order has one of these, after up to so many bytes of a direction, and another one
-when it goes on: from SIGUSR1 on, until the next one. Windows and segments are small, so that the buffers on the way are soon full. It stands on poll(2), not on epoll,
-and knows nothing of the library.
+when it goes on: from SIGUSR1 on, until the next one. The first of all is a reset soon after the SIGUSR1, so that one is
+made however little comes. Windows and segments are small, so that the buffers on the way are soon full. It stands on
+poll(2), not on epoll, and knows nothing of the library.
 
 Ends by SIGTERM, and prints how often it made each: `connections=N reset=N ... full=N`, the last for stalls that ended
 with its own buffer full.
@@ -44,6 +45,8 @@ import time
 KINDS = ["reset", "cut", "half", "stall", "die", "delay", "dribble"]
 ORDER = re.compile(rb"^(?:fault|X-Fault:) (\w+) (up|down) (\d+) (\d+)\r?\n", re.MULTILINE)
 BUFFER = 65536
+# The first fault by chance comes after so many bytes from the server.
+SOON = 1000
 # For so long nothing may come until a stalled side is taken for full, or for done.
 STILL = 0.03
 TICK_MS = 2
@@ -239,7 +242,7 @@ class Proxy:
     def __init__(self, options):
         self.options = options
         self.chance = random.Random(options.random)
-        self.randomly = self.told = False
+        self.randomly = self.told = self.begun = False
         self.counts = dict.fromkeys(["connections", *KINDS, "full"], 0)
         self.pairs = {}
         self.waiting = set()
@@ -283,7 +286,10 @@ class Proxy:
 
     def maybe(self, pair):
         """A fault by chance, more often early than late. Upwards goes little but the greeting."""
-        if self.randomly:
+        if self.randomly and not self.begun:
+            self.begun = True
+            pair.ordered("reset", "down", SOON, 0)
+        elif self.randomly:
             direction = self.chance.choice(["up", "down", "down", "down"])
             reach = 1000 if direction == "up" else self.options.reach
             pair.ordered(self.chance.choice(KINDS), direction, int(reach * self.chance.random() ** 3) + 1, 20)
