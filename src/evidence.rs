@@ -164,7 +164,7 @@ impl Inner {
         if !now.since(item.seen).is_empty() {
             now = home.look();
         }
-        let signs = now.since(std::mem::replace(&mut item.seen, now));
+        let mut signs = now.since(std::mem::replace(&mut item.seen, now));
         if signs.is_empty() {
             return;
         }
@@ -187,23 +187,24 @@ impl Inner {
             item.turn_by_ctl = false;
             self.in_turns = true;
         }
+        let racing = signs.intersects(item.kind.races()) && std::mem::take(&mut item.racing);
+        if racing {
+            signs = news_of_race(table, item, signs);
+        }
         self.stirs += u64::from(item.is_woken_by(signs));
         if item.trigger.is_edge() {
-            self.rearm(table, index, signs);
+            self.rearm(table, index, signs, racing);
         }
     }
 
-    /// Arms the bits of an edge-triggered item that these signs prove news for.
-    fn rearm(&mut self, table: &FdTable, index: u32, mut signs: Signs) {
+    /// Arms the bits of an edge-triggered item that these signs prove news for. `racing`: they are what was left of the
+    /// signs of a call that was on its way when the item was reported.
+    fn rearm(&mut self, table: &FdTable, index: u32, mut signs: Signs, racing: bool) {
         let Some(item) = self.interest.get_mut(index) else { return };
         if table.word(item.via).is(Flags::DEAF) {
             item.trigger.shut();
         }
         let input_armed = item.trigger.is_input_armed();
-        let racing = signs.intersects(item.kind.races()) && std::mem::take(&mut item.racing);
-        if racing {
-            signs = news_of_race(table, item, signs);
-        }
         // More was taken than any look has seen: it came and went, and its wake-up stays. Not where the look was during the
         // read itself, and found nothing any more.
         if signs.contains(Signs::TOOK) && !racing {
@@ -403,7 +404,7 @@ fn news_of_race(table: &FdTable, item: &mut Item, mut signs: Signs) -> Signs {
     if !counted.is_empty() {
         let now = poll::backlog_as(item.backlog, table, item.via, item.kind);
         let woken = match (&mut item.backlog, now) {
-            _ if item.trigger.is_input_armed() => false,
+            _ if item.trigger.is_edge() && item.trigger.is_input_armed() => false,
             (Some(then), Some(now)) => then.grew(now),
             _ => true,
         };

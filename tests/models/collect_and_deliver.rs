@@ -66,6 +66,23 @@ fn one_write_one_edge() {
     });
 }
 
+/// The same of a level that an edge-triggered instance is told of: the outer one is told once.
+#[test]
+fn one_write_one_edge_of_the_outer() {
+    check(|| {
+        let program = Program::new();
+        let (inner, outer) = (program.epoll(), program.epoll());
+        let (fd, file) = program.watched(inner, Events::IN);
+        program.add(outer, inner, EDGE, 1);
+        let writer = thread::spawn(move || program.write(fd, file));
+        assert_eq!(program.wait(outer, 4, Time::Ever), Ok(vec![1]));
+        writer.join().unwrap();
+        assert_eq!(program.wait(outer, 4, Time::None), Ok(vec![]), "told twice");
+        program.close(inner);
+        program.end(outer);
+    });
+}
+
 /// Two that wait, and one one-shot item: each arming is told once.
 #[test]
 fn one_shot() {
