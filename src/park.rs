@@ -178,7 +178,8 @@ impl Inner {
         if set.len() <= hot {
             return;
         }
-        let mut idle = set.idle(self.patience.silence(set.len() + self.shards.parked()));
+        let silence = self.patience.silence(set.len() + self.shards.parked(), set.len());
+        let mut idle = set.idle(silence);
         idle.retain(|&(key, _)| self.may_park(engine, key));
         if idle.len() < batch {
             return;

@@ -16,6 +16,10 @@ pub const LONG: u32 = if cfg!(shuttle) { 4 } else { 192 };
 /// The descriptors of a small instance are cheap, their memory being warm, and a return is not: kept at least so long,
 /// divided by how many there are, hot or parked. 64 that are served in turn, one with each wait, must not look idle.
 const SMALL: u32 = if cfg!(shuttle) { 1 } else { 20_480 };
+/// The memory of more hot ones than this is cold, and a look at one costs some four times as much (300 ns a socket): each
+/// look then counts as so many. Without it a crowd that was registered at once stays hot for a quarter of a second.
+const COLD: usize = 1_024;
+const COLD_FACTOR: u32 = 4;
 /// The balance is kept within this, so that it can turn: some hundred items decide.
 const LIMIT: i64 = 64 * LONG as i64;
 
@@ -50,10 +54,11 @@ impl Patience {
         over
     }
 
-    /// How long an item of an instance with so many must have been silent.
-    pub fn silence(&self, size: usize) -> u32 {
+    /// How long an item of an instance must have been silent that has so many, and so many of them hot.
+    pub fn silence(&self, size: usize, hot: usize) -> u32 {
         let range = i64::from(LONG - SHORT);
         let learned = SHORT + ((self.balance + LIMIT) * range / (2 * LIMIT)) as u32;
+        let learned = if hot > COLD { learned / COLD_FACTOR } else { learned };
         learned.max(SMALL / (size.max(1) as u32))
     }
 
@@ -114,7 +119,7 @@ mod tests {
     fn learn(patience: &mut Patience, silence: u32) {
         for _ in 0..1_000 {
             patience.now = patience.now.wrapping_add(silence);
-            if silence < patience.silence(MANY) {
+            if silence < patience.silence(MANY, 0) {
                 patience.kept(saving(silence));
             } else {
                 patience.parked();
@@ -126,28 +131,35 @@ mod tests {
     #[test]
     fn what_returns_soon_is_kept() {
         let mut patience = Patience::default();
-        assert_eq!(patience.silence(MANY), SHORT);
+        assert_eq!(patience.silence(MANY, 0), SHORT);
         for silence in [SHORT + 1, LONG / 2, LONG - 1] {
             learn(&mut patience, silence);
-            assert!(patience.silence(MANY) > silence, "{silence}: {patience:?}");
+            assert!(patience.silence(MANY, 0) > silence, "{silence}: {patience:?}");
         }
     }
 
     #[test]
     fn what_is_silent_for_long_is_not() {
         let mut patience = Patience { balance: LIMIT, ..Patience::default() };
-        assert_eq!(patience.silence(MANY), LONG);
+        assert_eq!(patience.silence(MANY, 0), LONG);
         learn(&mut patience, 3 * LONG);
-        assert_eq!(patience.silence(MANY), SHORT);
+        assert_eq!(patience.silence(MANY, 0), SHORT);
         // The clock goes round.
         learn(&mut patience, u32::MAX / 3);
-        assert_eq!(patience.silence(MANY), SHORT);
+        assert_eq!(patience.silence(MANY, 0), SHORT);
     }
 
     #[test]
     fn a_small_instance_keeps_longer() {
-        assert!(Patience::default().silence(66) > 66 * 4);
-        assert_eq!(Patience::default().silence(1_000), SHORT);
+        assert!(Patience::default().silence(66, 0) > 66 * 4);
+        assert_eq!(Patience::default().silence(1_000, 0), SHORT);
+    }
+
+    #[test]
+    fn a_cold_crowd_is_parked_early() {
+        let patience = Patience { balance: LIMIT, ..Patience::default() };
+        assert_eq!(patience.silence(MANY, COLD), LONG);
+        assert_eq!(patience.silence(MANY, MANY), LONG / COLD_FACTOR);
     }
 
     #[test]
@@ -167,8 +179,8 @@ mod tests {
     #[test]
     fn what_is_silent_for_a_moment_is_no_news() {
         let mut patience = Patience::default();
-        let before = patience.silence(MANY);
+        let before = patience.silence(MANY, 0);
         (0..10_000).for_each(|_| patience.kept(saving(SHORT)));
-        assert_eq!(patience.silence(MANY), before);
+        assert_eq!(patience.silence(MANY, 0), before);
     }
 }
