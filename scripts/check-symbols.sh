@@ -17,6 +17,7 @@ NAMES=(
     poll ppoll select pselect __poll_chk __ppoll_chk
     read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read
     write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
+    mq_send mq_timedsend mq_receive mq_timedreceive
     accept accept4 connect listen socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
     unshare setns ioctl mmap mmap64 munmap mprotect mremap
     syscall pthread_cancel

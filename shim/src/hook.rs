@@ -9,10 +9,21 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Functions that older libcs do not have (glibc 2.28, 2.34, 2.35), or have in another library (mq_close): programs for those
-/// do not call them, or have it loaded.
-const YOUNG: [&str; 5] =
-    ["fcntl64\0", "close_range\0", "closefrom\0", "mq_close\0", "epoll_pwait2\0"];
+/// Functions that older libcs do not have (glibc 2.28, 2.34, 2.35), or have in another library (those of
+/// message queues, and of cleanup): programs for those do not call them, or have it loaded.
+const YOUNG: [&str; 11] = [
+    "fcntl64\0",
+    "close_range\0",
+    "closefrom\0",
+    "epoll_pwait2\0",
+    "mq_close\0",
+    "mq_send\0",
+    "mq_timedsend\0",
+    "mq_receive\0",
+    "mq_timedreceive\0",
+    "_pthread_cleanup_push\0",
+    "_pthread_cleanup_pop\0",
+];
 
 /// The next definition of a replaced function.
 pub struct Real<F> {

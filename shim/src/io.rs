@@ -11,7 +11,7 @@ use uepoll::fdtable::{Entry, Flags, Signs, Word};
 use uepoll::files::{self, Kind};
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, engine, errno};
+use crate::{TABLE, engine, errno, left};
 use uepoll::sys;
 
 /// Who has to be told more than nothing.
@@ -26,7 +26,7 @@ macro_rules! reading {
             return $call;
         }
         let before = before_read($fd, word);
-        let result = $call;
+        let result = left::within(before, Before::ends, move || $call);
         after_read($fd, word, $len as usize, result as isize, $flags, before);
         result
     }};
@@ -44,7 +44,7 @@ macro_rules! writing {
             return result;
         }
         let begun = write_begins($fd, word);
-        let result = $call;
+        let result = left::within(begun, Begun::ends, move || $call);
         after_write($fd, word, $len as usize, result as isize, begun);
         result
     }};
@@ -112,7 +112,7 @@ hooks! {
             return real!(recvmsg(fd, message, flags));
         }
         let before = before_read(fd, word);
-        let result = real!(recvmsg(fd, message, flags));
+        let result = left::within(before, Before::ends, || real!(recvmsg(fd, message, flags)));
         let (len, controls) = if result >= 0 {
             // SAFETY: the kernel has just read and written it.
             unsafe { (total((*message).msg_iov, (*message).msg_iovlen), (*message).msg_controllen) }
@@ -158,7 +158,8 @@ hooks! {
     /// sendmsg(2). Descriptors may travel with it: what was this process' alone is so no longer.
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
         let begun = write_begins(fd, TABLE.word(fd));
-        let result = real!(sendmsg(fd, message, flags));
+        let send = || real!(sendmsg(fd, message, flags));
+        let result = if begun.is_any() { left::within(begun, Begun::ends, send) } else { send() };
         if result < 0 && errno::get() != libc::EAGAIN {
             begun.ends();
             return result;
@@ -214,7 +215,7 @@ hooks! {
         refuse!(fd);
         let word = TABLE.word(fd);
         let begun = write_begins(fd, word);
-        let result = real!(eventfd_write(fd, value));
+        let result = left::within(begun, Begun::ends, || real!(eventfd_write(fd, value)));
         after_write(fd, word, 8, if result == 0 { 8 } else { -1 }, begun);
         result
     }
@@ -257,7 +258,8 @@ pub fn waking<T: Copy>(
     for home in begun.into_iter().flatten().filter_map(|fd| TABLE.home(fd)) {
         home.call_begins();
     }
-    let result = call();
+    let all_end = |begun: [Option<c_int>; 4]| begun.into_iter().for_each(call_ends);
+    let result = if begun[0].is_some() { left::within(begun, all_end, call) } else { call() };
     let error = errno::get();
     let wakes = wakes(result);
     for fd in begun.into_iter().flatten() {
@@ -301,7 +303,7 @@ impl Before {
         }
     }
 
-    /// The read is over.
+    /// The read is over, or was left.
     fn ends(self) {
         call_ends(self.seen_by);
         if let Some(home) = self.counted {
@@ -450,7 +452,12 @@ struct Begun {
 }
 
 impl Begun {
-    /// It is over, and has nothing to tell.
+    /// Whether anybody may see it.
+    fn is_any(self) -> bool {
+        self.peer.is_some() || self.itself.is_some()
+    }
+
+    /// It is over and has nothing to tell, or was left.
     fn ends(self) {
         call_ends(self.peer);
         call_ends(self.itself);
@@ -582,7 +589,11 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
     }
     let before = before_read(from, source);
     let begun = write_begins(to, target);
-    let result = call();
+    let both_end = |(before, begun): (Before, Begun)| {
+        before.ends();
+        begun.ends();
+    };
+    let result = left::within((before, begun), both_end, call);
     let error = errno::get();
     // 0 is the end of the source, which says nothing of either side.
     let short = result < 0 && error == libc::EAGAIN || result > 0 && (result as usize) < len;

@@ -17,11 +17,13 @@ mod file;
 mod heap;
 mod hook;
 mod io;
+mod left;
 mod log;
 mod memory;
 mod namespaces;
 mod openers;
 mod poll;
+mod queues;
 mod raw;
 mod select;
 mod sending;
@@ -84,10 +86,12 @@ fn start() {
         epoll::resolve,
         file::resolve,
         io::resolve,
+        left::resolve,
         memory::resolve,
         namespaces::resolve,
         openers::resolve,
         poll::resolve,
+        queues::resolve,
         raw::resolve,
         select::resolve,
         sending::resolve,

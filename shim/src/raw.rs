@@ -4,7 +4,7 @@ use libc::{c_int, c_long, c_uint};
 
 use crate::errno::fail;
 use crate::hook::{hooks, real};
-use crate::{TABLE, descriptors, epoll, io, namespaces, poll};
+use crate::{TABLE, descriptors, epoll, io, namespaces, poll, queues};
 use uepoll::fdtable::Word;
 
 /// io_uring_setup. A ring could make epoll calls of its own (IORING_OP_EPOLL_CTL), which nobody would answer; those who
@@ -60,6 +60,10 @@ fn served(
             }
             libc::SYS_unshare => namespaces::unshare(fd),
             libc::SYS_setns => namespaces::setns(fd, second),
+            libc::SYS_mq_timedsend => queues::mq_timedsend(fd, b as _, c, d as c_uint, e as _),
+            libc::SYS_mq_timedreceive => {
+                return Some(queues::mq_timedreceive(fd, b as _, c, d as _, e as _) as c_long);
+            }
             libc::SYS_read if TABLE.word(fd) != Word::EMPTY => {
                 return Some(io::read(fd, b as _, c) as c_long);
             }
