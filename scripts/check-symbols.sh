@@ -18,9 +18,12 @@ NAMES=(
     read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read
     write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
     mq_send mq_timedsend mq_receive mq_timedreceive
-    accept accept4 connect listen socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
+    accept accept4 connect listen shutdown socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
     unshare setns ioctl mmap mmap64 munmap mprotect mremap
-    syscall pthread_cancel
+    syscall pthread_cancel _Fork
+    __close __dup2 __fcntl _IO_fclose __read __write __send __connect __pipe __poll __select
+    raise kill tgkill sigqueue pthread_kill pthread_sigqueue gsignal
+    sigaction __sigaction signal ssignal bsd_signal
 )
 
 for tool in nm strip; do

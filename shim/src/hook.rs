@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Functions that older libcs do not have (glibc 2.28, 2.34, 2.35), or have in another library (those of
 /// message queues, and of cleanup): programs for those do not call them, or have it loaded.
-const YOUNG: [&str; 11] = [
+const YOUNG: [&str; 12] = [
+    "_Fork\0",
     "fcntl64\0",
     "close_range\0",
     "closefrom\0",

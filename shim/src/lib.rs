@@ -7,6 +7,7 @@
 //! The table of descriptors stands beside it: hooks read it before there is an engine.
 #![allow(unsafe_code)]
 
+mod aliases;
 mod cancel;
 mod descriptors;
 mod epoll;
@@ -14,6 +15,7 @@ mod errno;
 #[cfg(feature = "faults")]
 mod faults;
 mod file;
+mod forks;
 mod heap;
 mod hook;
 mod io;
@@ -85,6 +87,7 @@ fn start() {
         descriptors::resolve,
         epoll::resolve,
         file::resolve,
+        forks::resolve,
         io::resolve,
         left::resolve,
         memory::resolve,

@@ -4,7 +4,7 @@ use libc::{c_int, c_long, c_uint};
 
 use crate::errno::fail;
 use crate::hook::{hooks, real};
-use crate::{TABLE, descriptors, epoll, io, namespaces, poll, queues};
+use crate::{TABLE, descriptors, epoll, forks, io, namespaces, poll, queues};
 use uepoll::fdtable::Word;
 
 /// io_uring_setup. A ring could make epoll calls of its own (IORING_OP_EPOLL_CTL), which nobody would answer; those who
@@ -58,6 +58,14 @@ fn served(
             libc::SYS_ppoll if poll::has_instance(a as _, b as _) => {
                 poll::ppoll(a as _, b as _, c as _, d as _)
             }
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_fork => return Some(forked(number, a, b, c, d, e, f)),
+            libc::SYS_clone if forks::is_fork(a, b) => {
+                return Some(forked(number, a, b, c, d, e, f));
+            }
+            libc::SYS_clone3 if forks::is_fork_by(a as _) => {
+                return Some(forked(number, a, b, c, d, e, f));
+            }
             libc::SYS_unshare => namespaces::unshare(fd),
             libc::SYS_setns => namespaces::setns(fd, second),
             libc::SYS_mq_timedsend => queues::mq_timedsend(fd, b as _, c, d as c_uint, e as _),
@@ -75,4 +83,8 @@ fn served(
         }
     };
     Some(c_long::from(result))
+}
+
+fn forked(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+    forks::forking(|| real!(syscall(number, a, b, c, d, e, f)))
 }
