@@ -19,6 +19,7 @@ NAMES=(
     write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
     mq_send mq_timedsend mq_receive mq_timedreceive
     accept accept4 connect listen shutdown socket socketpair pipe pipe2 eventfd timerfd_create timerfd_settime
+    signalfd inotify_init inotify_init1
     unshare setns ioctl mmap mmap64 munmap mprotect mremap
     syscall pthread_cancel _Fork
     __close __dup2 __fcntl _IO_fclose __read __write __send __connect __pipe __poll __select

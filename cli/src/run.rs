@@ -1,7 +1,7 @@
 //! `uepoll run`: finds the library, sets LD_PRELOAD, and becomes the program.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -137,7 +137,7 @@ fn find_library() -> Result<PathBuf, Failure> {
 
 /// Looks in the known places.
 fn beside_command() -> Result<PathBuf, Failure> {
-    let command = std::env::current_exe().map_err(|error| {
+    let command = std::env::current_exe().or_else(called).map_err(|error| {
         Failure::own(format!(
             "/proc/self/exe, beside which {LIBRARY} is looked for, cannot be read ({error}): set {LIBRARY_VARIABLE} to its path"
         ))
@@ -156,6 +156,21 @@ fn beside_command() -> Result<PathBuf, Failure> {
                 directory.display()
             ))
         })
+}
+
+/// Without /proc: the name by which this program was called, found as a shell finds it.
+fn called(error: io::Error) -> io::Result<PathBuf> {
+    let Some(name) = std::env::args_os().next().map(PathBuf::from) else { return Err(error) };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = match name.components().count() {
+        0 | 1 => std::env::split_paths(&path).collect(),
+        _ => vec![PathBuf::new()],
+    };
+    directories
+        .iter()
+        .map(|directory| directory.join(&name))
+        .find(|candidate| candidate.is_file())
+        .map_or(Err(error), |found| found.canonicalize())
 }
 
 /// The new value of LD_PRELOAD: our library first, then what was there.

@@ -1,7 +1,7 @@
 //! Descriptors that come: what kind of file each is, and which two belong together, told to the table at the moment of
 //! their making. It saves a question to the kernel for each registration, and shows the other end's writes as edges.
 
-use libc::{c_int, c_uint, itimerspec, sockaddr, socklen_t};
+use libc::{c_int, c_uint, itimerspec, sigset_t, sockaddr, socklen_t};
 use uepoll::fdtable::{Flags, Signs};
 use uepoll::files::Kind;
 use uepoll::sys;
@@ -101,6 +101,22 @@ hooks! {
     /// timerfd_create(2)
     fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
         opened(real!(timerfd_create(clock, flags)), Kind::Timerfd)
+    }
+
+    /// signalfd(2), which also changes one that there is.
+    fn signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int {
+        let made = real!(signalfd(fd, mask, flags));
+        if made == fd { made } else { opened(made, Kind::Signalfd) }
+    }
+
+    /// inotify_init(2)
+    fn inotify_init() -> c_int {
+        opened(real!(inotify_init()), Kind::Counted)
+    }
+
+    /// inotify_init1(2)
+    fn inotify_init1(flags: c_int) -> c_int {
+        opened(real!(inotify_init1(flags)), Kind::Counted)
     }
 
     /// timerfd_settime(2): what had expired is forgotten.
