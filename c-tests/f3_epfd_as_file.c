@@ -20,6 +20,8 @@ static void as_a_file(const char *state, int epfd)
     is_errno(write(epfd, byte, 8), EINVAL, "%s: write", state);
     is_errno(readv(epfd, &vector, 1), EINVAL, "%s: readv", state);
     is_errno(writev(epfd, &vector, 1), EINVAL, "%s: writev", state);
+    is_errno(preadv2(epfd, &vector, 1, -1, 0), EINVAL, "%s: preadv2", state);
+    is_errno(pwritev2(epfd, &vector, 1, -1, 0), EINVAL, "%s: pwritev2", state);
     is_errno(eventfd_read(epfd, &count), EINVAL, "%s: eventfd_read", state);
     is_errno(eventfd_write(epfd, 1), EINVAL, "%s: eventfd_write", state);
     is_int(lseek(epfd, 0, SEEK_SET), 0, "%s: lseek", state);

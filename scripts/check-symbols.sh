@@ -15,6 +15,7 @@ NAMES=(
     close close_range closefrom fclose pclose mq_close freopen freopen64
     dup dup2 dup3 fcntl fcntl64
     poll ppoll select pselect __poll_chk __ppoll_chk
+    preadv2 preadv64v2 pwritev2 pwritev64v2
     read readv recv recvfrom recvmsg recvmmsg __read_chk __recv_chk __recvfrom_chk eventfd_read
     write writev send sendto sendmsg sendmmsg sendfile sendfile64 splice eventfd_write
     mq_send mq_timedsend mq_receive mq_timedreceive

@@ -80,6 +80,22 @@ hooks! {
         reading!(fd, total(parts, count as usize), 0, real!(readv(fd, parts, count)))
     }
 
+    /// preadv2(2), which is readv(2) with flags where it has no offset.
+    fn preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if offset == -1 {
+            refuse!(fd);
+        }
+        reading!(fd, total(parts, count as usize), 0, real!(preadv2(fd, parts, count, offset, flags)))
+    }
+
+    /// preadv2(2), for programs built with large files.
+    fn preadv64v2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if offset == -1 {
+            refuse!(fd);
+        }
+        reading!(fd, total(parts, count as usize), 0, real!(preadv64v2(fd, parts, count, offset, flags)))
+    }
+
     /// recv(2)
     fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
         reading!(fd, len, flags, real!(recv(fd, buffer, len, flags)))
@@ -141,6 +157,22 @@ hooks! {
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
         refuse!(fd);
         writing!(fd, total(parts, count as usize), real!(writev(fd, parts, count)))
+    }
+
+    /// pwritev2(2), which is writev(2) with flags where it has no offset.
+    fn pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if offset == -1 {
+            refuse!(fd);
+        }
+        writing!(fd, total(parts, count as usize), real!(pwritev2(fd, parts, count, offset, flags)))
+    }
+
+    /// pwritev2(2), for programs built with large files.
+    fn pwritev64v2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if offset == -1 {
+            refuse!(fd);
+        }
+        writing!(fd, total(parts, count as usize), real!(pwritev64v2(fd, parts, count, offset, flags)))
     }
 
     /// send(2)
