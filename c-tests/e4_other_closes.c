@@ -118,6 +118,40 @@ static void pclose_is_one(void)
     }
 }
 
+/* daemon(3) replaces the standard descriptors of the child that goes on. */
+static void daemon_is_one(void)
+{
+    int result[2], pair[2], status = -1;
+    pid_t child;
+
+    pipe_pair(result);
+    must(fcntl(result[0], F_SETFL, 0));
+    child = must(fork());
+    if (child == 0) {
+        int epfd = make_epoll();
+
+        signal(SIGPIPE, SIG_IGN);
+        unix_pair(SOCK_STREAM, pair);
+        must(dup2(pair[0], STDIN_FILENO));
+        must(close(pair[0]));
+        watch(epfd, STDIN_FILENO, EPOLLIN | EPOLLOUT);
+        status = wait_fd(epfd, SOON_MS) == STDIN_FILENO ? 0 : 1;
+        if (daemon(1, 0) < 0)
+            status = 2;
+        if (status == 0 && wait_mask(epfd, QUIET_MS) != 0)
+            status = 3;
+        if (status == 0 && !(write(pair[1], "x", 1) < 0 && errno == EPIPE))
+            status = 4;
+        must(write(result[1], &status, sizeof status) == sizeof status ? 0 : -1);
+        _exit(0);
+    }
+    must(close(result[1]));
+    must((int)read(result[0], &status, sizeof status));
+    is_int(child_result(child), 0, "daemon: the child ends at once");
+    is_int(status, 0, "daemon: what stood at 0 is gone");
+    must(close(result[0]));
+}
+
 /* And what only looks like one. */
 static void are_no_closes(void)
 {
@@ -148,6 +182,7 @@ int main(void)
     is_a_close("mq_close", by_mq_close);
     is_a_close("syscall(SYS_close)", by_raw_close);
     pclose_is_one();
+    daemon_is_one();
     are_no_closes();
     return done_testing();
 }

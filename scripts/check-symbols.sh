@@ -12,7 +12,7 @@ LIMIT=$((2 * 1024 * 1024))
 # Section H of docs/SEMANTICS.md.
 NAMES=(
     epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
-    close close_range closefrom fclose pclose mq_close freopen freopen64
+    close close_range closefrom fclose pclose mq_close daemon freopen freopen64
     dup dup2 dup3 fcntl fcntl64
     poll ppoll select pselect __poll_chk __ppoll_chk
     preadv2 preadv64v2 pwritev2 pwritev64v2

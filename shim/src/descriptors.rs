@@ -70,6 +70,18 @@ hooks! {
         }
     }
 
+    /// daemon(3) forks, and has the child's standard descriptors replaced, by calls inside libc.
+    fn daemon(no_chdir: c_int, no_close: c_int) -> c_int {
+        let result = real!(daemon(no_chdir, no_close));
+        if result == 0 && no_close == 0 {
+            // Nobody sleeps on them: the child has one thread.
+            for fd in libc::STDIN_FILENO..=libc::STDERR_FILENO {
+                let _ = closing(fd);
+            }
+        }
+        result
+    }
+
     /// freopen(3) closes the stream's descriptor, by a call inside libc, and mostly opens the same number again.
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         closing_stream(stream);
