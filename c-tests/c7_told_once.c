@@ -76,7 +76,7 @@ int main(void)
 
     /* A list of mounts that nobody else changes. */
     if ((unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) ||
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        mount(NULL, "/", "none", MS_REC | MS_PRIVATE, NULL) < 0) {
         skip("no mounts of one's own: %s", strerror(errno));
         return done_testing();
     }

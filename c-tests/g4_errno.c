@@ -21,7 +21,7 @@ int main(void)
     struct epoll_event event = {.events = EPOLLIN};
     struct timespec little = {0, 1000000};
     struct timeval no_time = {0, 0};
-    char buffer[64];
+    char buffer[64] = "";
     int first, second, pair[2], bell = make_eventfd(0);
     fd_set set;
     sigset_t none;

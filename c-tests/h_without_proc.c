@@ -58,7 +58,7 @@ int main(void)
     struct itimerspec soon = {.it_value.tv_nsec = 1000000};
     sigset_t set;
 
-    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("none", "/proc", "tmpfs", 0, NULL) < 0) {
         skip("/proc cannot be hidden: %s", strerror(errno));
         return done_testing();
