@@ -221,6 +221,12 @@ lint: deny
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p uepoll-shim --features uepoll-shim/faults -- -D warnings
 	CARGO_TARGET_DIR=target/models RUSTFLAGS='--cfg shuttle' cargo clippy --profile models -p uepoll --test models -- -D warnings
+	@# Else nobody sees that they no longer build, until `make fuzz`.
+	@if command -v c++ >/dev/null; then \
+		CARGO_TARGET_DIR=target/fuzz-lint cargo clippy --manifest-path fuzz/Cargo.toml --bins -- -D warnings; \
+	else \
+		echo 'c++ is not installed (apt-get install g++): SKIPPED, the fuzz targets were not checked'; \
+	fi
 	@# One after the other: three of them are called uepoll, and cargo puts their pages in the same place. Private items are
 	@# documented, so links to them hold.
 	@set -e; for package in $$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"[^"]*","version"' | cut -d '"' -f 4); do \

@@ -6,6 +6,7 @@ use uepoll::Events;
 use uepoll::edge::{Backlog, Trigger};
 use uepoll::fdtable::{FdTable, Signs};
 use uepoll::files::Kind;
+use uepoll::sys;
 
 #[derive(arbitrary::Arbitrary, Debug)]
 enum Step {
@@ -61,7 +62,7 @@ fn trigger(input: &Input) {
                     assert_eq!(news, levels & wanted, "all that is high and asked for, and nothing else");
                     assert!(!news.is_empty() && !fired);
                 } else {
-                    let fresh = levels & wanted - stale;
+                    let fresh = levels & (wanted - stale);
                     assert!(fired || fresh.is_empty(), "{fresh:?} rose, and was not reported");
                 }
                 if news.is_some() {
@@ -98,7 +99,9 @@ fn trigger(input: &Input) {
         if let Some(watch) = trigger.watch() {
             assert!(trigger.whole().contains(watch), "a hit can be asked for all of the report");
         }
-        trigger.doubt(kind);
+        let closed = Backlog::Ended { state: sys::TCP_CLOSE, arrivals: 0 };
+        let (before, after) = (trigger.doubt(kind, None), trigger.doubt(kind, Some(closed)));
+        assert!(after.is_none() || after == before, "what is over is asked about no more than before");
     }
 }
 
