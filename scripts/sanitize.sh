@@ -109,7 +109,7 @@ under_address() {
 
 under_memcheck() {
     local programs=() test
-    make --silent -C c-tests BUILD=../target/sanitize/memcheck CFLAGS='-O1 -g -DDEFAULT_LIMIT_S=120' all
+    make --silent -C c-tests BUILD=../target/sanitize/memcheck CFLAGS='-O1 -g -DDEFAULT_LIMIT_S=240' all
     for test in $(tests_for memcheck); do
         programs+=("target/sanitize/memcheck/$test")
     done

@@ -287,8 +287,12 @@ impl Stage<'_> {
         // At least one round that is compared.
         while number <= WARM_UP || self.start.elapsed().as_secs() < plan.seconds {
             watchers = watchers.max(self.round(plan, &mut dice));
-            let is_quiet =
-                || self.open.load(Ordering::SeqCst) == 0 && process::watchers().is_empty();
+            // A scope waits for what its threads do, not for their ends.
+            let is_quiet = || {
+                self.open.load(Ordering::SeqCst) == 0
+                    && process::watchers().is_empty()
+                    && process::footprint(top).threads <= SERVERS + 1
+            };
             if !until(is_quiet) {
                 self.faults.add(format!(
                     "a minute after the clients, the server has {} connections, the library {} watchers",
