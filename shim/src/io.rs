@@ -26,7 +26,7 @@ macro_rules! reading {
             return $call;
         }
         let before = before_read($fd, word);
-        let result = left::within(before, Before::ends, move || $call);
+        let result = left::within(before.if_any(), Before::ends, move || $call);
         after_read($fd, word, $len as usize, result as isize, $flags, before);
         result
     }};
@@ -44,7 +44,7 @@ macro_rules! writing {
             return result;
         }
         let begun = write_begins($fd, word);
-        let result = left::within(begun, Begun::ends, move || $call);
+        let result = left::within(begun.if_any(), Begun::ends, move || $call);
         after_write($fd, word, $len as usize, result as isize, begun);
         result
     }};
@@ -128,7 +128,7 @@ hooks! {
             return real!(recvmsg(fd, message, flags));
         }
         let before = before_read(fd, word);
-        let result = left::within(before, Before::ends, || real!(recvmsg(fd, message, flags)));
+        let result = left::within(before.if_any(), Before::ends, || real!(recvmsg(fd, message, flags)));
         let (len, controls) = if result >= 0 {
             // SAFETY: the kernel has just read and written it.
             unsafe { (total((*message).msg_iov, (*message).msg_iovlen), (*message).msg_controllen) }
@@ -191,7 +191,7 @@ hooks! {
     fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
         let begun = write_begins(fd, TABLE.word(fd));
         let send = || real!(sendmsg(fd, message, flags));
-        let result = if begun.is_any() { left::within(begun, Begun::ends, send) } else { send() };
+        let result = left::within(begun.if_any(), Begun::ends, send);
         if result < 0 && errno::get() != libc::EAGAIN {
             begun.ends();
             return result;
@@ -247,7 +247,7 @@ hooks! {
         refuse!(fd);
         let word = TABLE.word(fd);
         let begun = write_begins(fd, word);
-        let result = left::within(begun, Begun::ends, || real!(eventfd_write(fd, value)));
+        let result = left::within(begun.if_any(), Begun::ends, || real!(eventfd_write(fd, value)));
         after_write(fd, word, 8, if result == 0 { 8 } else { -1 }, begun);
         result
     }
@@ -291,7 +291,7 @@ pub fn waking<T: Copy>(
         home.call_begins();
     }
     let all_end = |begun: [Option<c_int>; 4]| begun.into_iter().for_each(call_ends);
-    let result = if begun[0].is_some() { left::within(begun, all_end, call) } else { call() };
+    let result = left::within(begun[0].map(|_| begun), all_end, call);
     let error = errno::get();
     let wakes = wakes(result);
     for fd in begun.into_iter().flatten() {
@@ -333,6 +333,11 @@ impl Before {
         } else {
             sign(fd, signs);
         }
+    }
+
+    /// Itself, if it has to end.
+    fn if_any(self) -> Option<Self> {
+        (self.seen_by.is_some() || self.counted.is_some()).then_some(self)
     }
 
     /// The read is over, or was left.
@@ -484,9 +489,9 @@ struct Begun {
 }
 
 impl Begun {
-    /// Whether anybody may see it.
-    fn is_any(self) -> bool {
-        self.peer.is_some() || self.itself.is_some()
+    /// Itself, if anybody may see it.
+    fn if_any(self) -> Option<Self> {
+        (self.peer.is_some() || self.itself.is_some()).then_some(self)
     }
 
     /// It is over and has nothing to tell, or was left.
@@ -625,7 +630,7 @@ fn moving(from: c_int, to: c_int, len: usize, call: impl FnOnce() -> isize) -> i
         before.ends();
         begun.ends();
     };
-    let result = left::within((before, begun), both_end, call);
+    let result = left::within(Some((before, begun)), both_end, call);
     let error = errno::get();
     // 0 is the end of the source, which says nothing of either side.
     let short = result < 0 && error == libc::EAGAIN || result > 0 && (result as usize) < len;

@@ -39,11 +39,11 @@ pub fn resolve() {
     POP.resolve();
 }
 
-/// Makes a call. `begun` ends by `ends` if the call is left, and by the caller if it returns.
+/// Makes a call. What was begun for it, if anything, ends by `ends` if the call is left, and by the caller if it returns.
 #[inline(never)]
-pub fn within<B: Copy, T>(begun: B, ends: fn(B), call: impl FnOnce() -> T) -> T {
-    let (Some(push), Some(pop)) = (PUSH.get(), POP.get()) else { return call() };
-    let mut begun = Begun { what: begun, ends };
+pub fn within<B: Copy, T>(begun: Option<B>, ends: fn(B), call: impl FnOnce() -> T) -> T {
+    let (Some(what), Some(push), Some(pop)) = (begun, PUSH.get(), POP.get()) else { return call() };
+    let mut begun = Begun { what, ends };
     let mut record = MaybeUninit::<Record>::uninit();
     // SAFETY: both live in this frame, as long as they are in libc's list; it is left by a return, after the call below,
     // or with the record taken out by libc.

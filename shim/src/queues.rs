@@ -55,7 +55,7 @@ fn receiving(queue: c_int, receive: impl FnOnce() -> ssize_t) -> ssize_t {
         result >= 0
     };
     let receive = || io::waking(std::iter::once(queue), Signs::WOKEN, receive, counted);
-    let result = left::within(home, Entry::read_ends, receive);
+    let result = left::within(Some(home), Entry::read_ends, receive);
     home.read_ends();
     result
 }
