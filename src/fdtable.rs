@@ -476,8 +476,14 @@ impl FdTable {
         let entry = self.get(fd)?;
         let fresh = self.new_file();
         self.touch(fd);
-        entry.update(|word| (word.file() == FileId::UNKNOWN).then(|| word.with_file(fresh)));
-        Some(entry.word().file())
+        // Not looked at a second time: it may be closed by then, and closed numbers are all of one file.
+        let mut file = fresh;
+        entry.update(|word| {
+            let is_new = word.file() == FileId::UNKNOWN;
+            file = if is_new { fresh } else { word.file() };
+            is_new.then(|| word.with_file(fresh))
+        });
+        Some(file)
     }
 
     /// A number by which `file` is still open: `preferred` if it is that file, else any.

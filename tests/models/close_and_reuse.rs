@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shuttle::thread;
+use uepoll::Event;
 
 use crate::help::*;
 
@@ -88,4 +89,29 @@ fn duplicate() {
         assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]));
         program.end(epfd);
     });
+}
+
+/// A number is closed while it is being added: whatever EPOLL_CTL_ADD says, nothing of it stays.
+#[test]
+fn added_meanwhile() {
+    for mask in [LEVEL, EDGE] {
+        check(move || {
+            let program = Program::new();
+            let epfd = program.epoll();
+            // Duplicates are looked for, where there ever was one.
+            program.duplicate(program.pipe().0);
+            let (fd, _) = program.pipe();
+            let adder = thread::spawn(move || {
+                let event = Event { events: mask, data: 1 };
+                let _ = program.engine.ctl(epfd, libc::EPOLL_CTL_ADD, fd, Some(event));
+            });
+            program.close(fd);
+            adder.join().unwrap();
+            // The first look may find it closed; no second one polls its number.
+            assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]));
+            program::refuse_closed_numbers();
+            assert_eq!(program.wait(epfd, 4, Time::None), Ok(vec![]));
+            program.end(epfd);
+        });
+    }
 }
