@@ -16,7 +16,7 @@ use crate::files::Kind;
 use crate::instance::Instance;
 use crate::sleeper::Sleepers;
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
+use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork, release_in_child};
 use crate::sys::quiet::Quiet;
 use crate::sys::{self, Result};
 use crate::wait::Wait;
@@ -436,7 +436,12 @@ impl Engine {
     /// After fork, in the parent.
     pub fn after_fork_in_parent(&self) {
         self.table.share_private();
-        self.release_all();
+        self.watchers.release_after_fork();
+        for instance in self.registered_instances() {
+            release_after_fork(&instance.inner);
+        }
+        release_after_fork(&self.nesting);
+        release_after_fork(&self.registry);
     }
 
     /// After fork, in the child: other threads, and what they had in hand, are not here. Safe as a fork handler: no
@@ -445,24 +450,22 @@ impl Engine {
         self.pid.store(sys::getpid(), Ordering::SeqCst);
         self.table.share_private();
         self.sleepers.after_fork();
-        self.release_all();
         self.watchers.after_fork();
+        release_in_child(&self.nesting);
+        release_in_child(&self.registry);
         // A thread that is not here may have claimed a number's link, and not put it on its stack: it never will, nor may anybody
         // else. Such items are looked at with each wait.
         self.crowdings.fetch_add(1, Ordering::SeqCst);
         for instance in self.registered_instances() {
-            instance.inner.lock().after_fork(instance);
+            let lent = release_in_child(&instance.inner);
+            let mut inner = instance.inner.lock();
+            if lent {
+                // A handler was in the middle of a change, and is not here. What it left cannot be trusted, nor freed.
+                std::mem::forget(std::mem::take(&mut *inner));
+            }
+            inner.after_fork(instance);
             instance.users.store(0, Ordering::SeqCst);
         }
-    }
-
-    fn release_all(&self) {
-        self.watchers.release_after_fork();
-        for instance in self.registered_instances() {
-            release_after_fork(&instance.inner);
-        }
-        release_after_fork(&self.nesting);
-        release_after_fork(&self.registry);
     }
 }
 

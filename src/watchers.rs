@@ -7,7 +7,7 @@ use libc::timespec;
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sys;
-use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork};
+use crate::sys::lock::{Mutex, hold_before_fork, release_after_fork, release_in_child};
 
 /// A thread that has ended is there for the kernel for a moment still. It is looked for so often ...
 const LOOKS: u32 = 10_000;
@@ -95,6 +95,7 @@ impl Watchers {
 
     /// In a child of fork: they are not here, nor is who held them off.
     pub(crate) fn after_fork(&self) {
+        release_in_child(&self.ending);
         self.alive.store(0, Ordering::SeqCst);
         self.held_off.store(0, Ordering::SeqCst);
         self.ending.lock().clear();

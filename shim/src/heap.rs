@@ -66,9 +66,14 @@ pub fn hold_before_fork() {
     sys::lock::hold_before_fork(&HEAP.0);
 }
 
-/// After fork, in the parent and in the child.
+/// After fork, in the parent.
 pub fn release_after_fork() {
     sys::lock::release_after_fork(&HEAP.0);
+}
+
+/// After fork, in the child.
+pub fn release_in_child() {
+    sys::lock::release_in_child(&HEAP.0);
 }
 
 struct Heap(Mutex<Dlmalloc<Pages>>);

@@ -126,7 +126,7 @@ extern "C" fn forked_parent() {
 }
 
 extern "C" fn forked_child() {
-    heap::release_after_fork();
+    heap::release_in_child();
     PID.store(sys::getpid(), Ordering::SeqCst);
     match engine() {
         Some(engine) => engine.after_fork_in_child(),

@@ -111,6 +111,7 @@ unsafe extern "C-unwind" fn trampoline(signal: c_int, info: *mut siginfo_t, cont
     }
     let handler = &HANDLERS[signal as usize];
     let function = handler.function.load(Ordering::SeqCst);
+    quiet::handler_begins();
     if handler.flags.load(Ordering::SeqCst) & libc::SA_SIGINFO as usize != 0 {
         // SAFETY: the program gave it as a handler of this form.
         let function: unsafe extern "C-unwind" fn(c_int, *mut siginfo_t, *mut c_void) =
@@ -123,6 +124,7 @@ unsafe extern "C-unwind" fn trampoline(signal: c_int, info: *mut siginfo_t, cont
         // SAFETY: as above.
         unsafe { function(signal) };
     }
+    quiet::handler_ends();
 }
 
 /// Blocks the signal in what the handler returns to, and queues it again. False: it cannot be queued.

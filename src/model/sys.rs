@@ -417,6 +417,16 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
     let _ = futex(word, value, false, false);
 }
 
+/// The same; no model waits for a time.
+pub fn futex_wait_for(word: &AtomicU32, value: u32, _millis: u32) {
+    futex_wait(word, value);
+}
+
+/// No model has handlers that borrow locks.
+pub fn is_in_handler() -> bool {
+    false
+}
+
 fn futex(word: &AtomicU32, value: u32, ends: bool, handles: bool) -> Woken {
     let mut state = kernel();
     if word.load(Ordering::SeqCst) != value {

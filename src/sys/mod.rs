@@ -23,6 +23,7 @@ use syscalls::{Errno, Sysno, syscall};
 pub use self::clock::{coarse_millis, learn_of_clock, now};
 pub use self::file::{append_file, fs_type, fstat, messages_queued, read_file, read_link};
 pub use self::memory::{byte_is_readable, copy_out, eight_bytes_are_writable, map, remap, unmap};
+pub use self::quiet::is_in_handler;
 pub use self::signals::{
     block_signals, pending_signals, queue_signal, restore_signals, unblock_signals,
 };
@@ -31,8 +32,8 @@ pub use self::socket::{
     tcp_info, unix_backlog,
 };
 pub use self::thread::{
-    futex_wait, futex_wake, getpid, has_thread, is_single_threaded, learn_of_threads, pause,
-    sleep_on_futex, thread_id, thread_token,
+    futex_wait, futex_wait_for, futex_wake, getpid, has_thread, is_single_threaded,
+    learn_of_threads, pause, sleep_on_futex, thread_id, thread_token,
 };
 use crate::faults::{self, Resource};
 

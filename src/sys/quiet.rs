@@ -38,6 +38,7 @@ impl Kept {
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static HANDLERS: Cell<u32> = const { Cell::new(0) };
     static DEFERRED: Cell<u64> = const { Cell::new(0) };
     static ANY_KEPT: Cell<bool> = const { Cell::new(false) };
 }
@@ -79,6 +80,21 @@ pub fn asleep<T>(sleep: impl FnOnce() -> T) -> Option<T> {
 /// Whether the calling thread is in such a stretch.
 pub fn is_quiet() -> bool {
     DEPTH.get() != 0
+}
+
+/// A handler of the program's begins on the calling thread.
+pub fn handler_begins() {
+    HANDLERS.set(HANDLERS.get() + 1);
+}
+
+/// It returns. One that jumps out never does.
+pub fn handler_ends() {
+    HANDLERS.set(HANDLERS.get().saturating_sub(1));
+}
+
+/// Whether the calling thread is in a handler, or has left one by a jump.
+pub fn is_in_handler() -> bool {
+    HANDLERS.get() != 0
 }
 
 /// A signal came, was blocked and is queued again.

@@ -17,6 +17,14 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
     };
 }
 
+/// The same, for so many ms at most.
+pub fn futex_wait_for(word: &AtomicU32, value: u32, millis: u32) {
+    let timeout = timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
+    let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: an aligned word and a timespec that live as long as the borrows.
+    let _ = unsafe { syscall!(Sysno::futex, word.as_ptr(), op, value, &raw const timeout) };
+}
+
 /// Sleeps until `word` is no longer `value` or `timeout` is over, or for no reason; signal handlers may run, as in
 /// [`sleep`](super::sleep).
 ///
