@@ -39,7 +39,8 @@ static inline void tap_out_of_time(int signal_number)
     _exit(1);
 }
 
-/* Gives the program `seconds` from now, or DEFAULT_LIMIT_S, if that is more. SIGALRM belongs to the harness: a test that needs a signal takes another. */
+/* Gives the program `seconds` from now, or DEFAULT_LIMIT_S, if that is more. SIGALRM belongs to the harness: a test that
+   needs a signal takes another. */
 static inline void time_limit(unsigned seconds)
 {
     struct sigaction action = {.sa_handler = tap_out_of_time};

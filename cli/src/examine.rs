@@ -78,7 +78,7 @@ fn refused(what: impl Into<String>) -> Judgement {
 }
 
 /// The file that execvp(3) would run for this name; whether it can be run is [`judge`]'s question.
-fn find(name: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, Failure> {
+pub fn find(name: &OsStr, search: Option<&OsStr>) -> Result<PathBuf, Failure> {
     let shown = Path::new(name).display();
     if name.as_bytes().contains(&b'/') {
         return match Path::new(name).metadata() {

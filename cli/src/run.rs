@@ -161,16 +161,10 @@ fn beside_command() -> Result<PathBuf, Failure> {
 /// Without /proc: the name by which this program was called, found as a shell finds it.
 fn called(error: io::Error) -> io::Result<PathBuf> {
     let Some(name) = std::env::args_os().next().map(PathBuf::from) else { return Err(error) };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = match name.components().count() {
-        0 | 1 => std::env::split_paths(&path).collect(),
-        _ => vec![PathBuf::new()],
-    };
-    directories
-        .iter()
-        .map(|directory| directory.join(&name))
-        .find(|candidate| candidate.is_file())
-        .map_or(Err(error), |found| found.canonicalize())
+    match examine::find(name.as_os_str(), std::env::var_os("PATH").as_deref()) {
+        Ok(found) => found.canonicalize(),
+        Err(_) => Err(error),
+    }
 }
 
 /// The new value of LD_PRELOAD: our library first, then what was there.

@@ -1,8 +1,8 @@
 //! libc's other names for functions that are replaced: who calls `__close` gets what `close` gives.
 
 use libc::{
-    FILE, c_int, c_void, fd_set, nfds_t, pollfd, sighandler_t, size_t, sockaddr, socklen_t,
-    ssize_t, timeval,
+    FILE, c_int, c_void, fd_set, iovec, nfds_t, off_t, pollfd, sighandler_t, size_t, sockaddr,
+    socklen_t, ssize_t, timeval,
 };
 
 use crate::{descriptors, io, openers, poll, select, sending, signals};
@@ -27,6 +27,12 @@ aliases! {
     __read = io::read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t;
     __write = io::write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t;
     __send = io::send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t;
+    preadv64v2 = io::preadv2(
+        fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int
+    ) -> ssize_t;
+    pwritev64v2 = io::pwritev2(
+        fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int
+    ) -> ssize_t;
     __connect = openers::connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int;
     __pipe = openers::pipe(pair: *mut c_int) -> c_int;
     __poll = poll::poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;

@@ -167,7 +167,7 @@ fn closing(fd: c_int) -> Result<(), Errno> {
 #[cold]
 fn closing_known(fd: c_int) -> Result<(), Errno> {
     if !is_foreign() {
-        crate::io::before_close(fd, TABLE.word(fd));
+        crate::evidence::before_close(fd, TABLE.word(fd));
     }
     match engine() {
         Some(engine) => engine.closing(fd),

@@ -1,10 +1,14 @@
-//! Forks that do not run the handlers of pthread_atfork(3): `_Fork`, and fork and clone by `syscall()`. Those of vfork(2)
-//! and of threads share the memory, and are none.
+//! What happens at a fork: the engine's locks are held, so that the child finds them in nobody's hands.
+//!
+//! libc runs these handlers (pthread_atfork(3)) but for `_Fork`, and fork and clone by `syscall()`, which run them here.
+//! vfork(2) and what makes threads share the memory, and are no forks.
 
 use libc::{c_long, pid_t};
+use std::sync::atomic::Ordering;
+use uepoll::sys;
 
 use crate::hook::{hooks, real};
-use crate::{errno, memory};
+use crate::{PID, TABLE, engine, errno, heap, memory};
 
 hooks! {
     /// _Fork(3)
@@ -13,15 +17,49 @@ hooks! {
     }
 }
 
+/// Has libc run the handlers.
+pub fn start() {
+    // SAFETY: handlers without arguments, which live as long as the process.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
+}
+
+/// Between the handlers before and after a fork no signal handler may run: it could find the locks taken.
+extern "C" fn before_fork() {
+    std::mem::forget(sys::quiet::Quiet::enter());
+    if let Some(engine) = engine() {
+        engine.before_fork();
+    }
+    heap::hold_before_fork();
+}
+
+extern "C" fn forked_parent() {
+    heap::release_after_fork();
+    match engine() {
+        Some(engine) => engine.after_fork_in_parent(),
+        None => TABLE.share_private(),
+    }
+    sys::quiet::Quiet::leave();
+}
+
+extern "C" fn forked_child() {
+    heap::release_in_child();
+    PID.store(sys::getpid(), Ordering::SeqCst);
+    match engine() {
+        Some(engine) => engine.after_fork_in_child(),
+        None => TABLE.share_private(),
+    }
+    sys::quiet::Quiet::leave();
+}
+
 /// Makes a call that forks.
 pub fn forking(fork: impl FnOnce() -> c_long) -> c_long {
-    crate::before_fork();
+    before_fork();
     let result = fork();
     let error = errno::get();
     if result == 0 {
-        crate::forked_child();
+        forked_child();
     } else {
-        crate::forked_parent();
+        forked_parent();
     }
     errno::set(error);
     result

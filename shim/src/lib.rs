@@ -12,6 +12,7 @@ mod cancel;
 mod descriptors;
 mod epoll;
 mod errno;
+mod evidence;
 #[cfg(feature = "faults")]
 mod faults;
 mod file;
@@ -103,34 +104,5 @@ fn start() {
         resolve();
     }
     log::start();
-    // SAFETY: handlers without arguments, which live as long as the process.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(forked_parent), Some(forked_child)) };
-}
-
-/// Between the handlers before and after a fork no signal handler may run: it could find the locks taken.
-extern "C" fn before_fork() {
-    std::mem::forget(sys::quiet::Quiet::enter());
-    if let Some(engine) = engine() {
-        engine.before_fork();
-    }
-    heap::hold_before_fork();
-}
-
-extern "C" fn forked_parent() {
-    heap::release_after_fork();
-    match engine() {
-        Some(engine) => engine.after_fork_in_parent(),
-        None => TABLE.share_private(),
-    }
-    sys::quiet::Quiet::leave();
-}
-
-extern "C" fn forked_child() {
-    heap::release_in_child();
-    PID.store(sys::getpid(), Ordering::SeqCst);
-    match engine() {
-        Some(engine) => engine.after_fork_in_child(),
-        None => TABLE.share_private(),
-    }
-    sys::quiet::Quiet::leave();
+    forks::start();
 }

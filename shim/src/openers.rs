@@ -7,7 +7,7 @@ use uepoll::files::Kind;
 use uepoll::sys;
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, engine, io, is_foreign};
+use crate::{TABLE, engine, evidence, is_foreign};
 
 hooks! {
     /// socket(2)
@@ -38,7 +38,7 @@ hooks! {
         if result == 0 && !is_foreign() {
             TABLE.update_file(fd, |word| word.with_kind(word.kind().listening()));
             // It wakes nobody; there is nothing in it yet.
-            io::sign_evident(fd, Signs::DRAINED);
+            evidence::sign_evident(fd, Signs::DRAINED);
         }
         result
     }
@@ -56,11 +56,11 @@ hooks! {
             let begins = fresh && (result == 0 || error == libc::EINPROGRESS);
             let fails = watched
                 && result < 0
-                && (error == libc::EPIPE || io::FROM_AFAR.contains(&error));
+                && (error == libc::EPIPE || evidence::FROM_AFAR.contains(&error));
             begins || fails
         };
         let files = watched.then_some(fd).into_iter();
-        io::waking(files, Signs::WOKEN, || real!(connect(fd, address, len)), wakes)
+        evidence::waking(files, Signs::WOKEN, || real!(connect(fd, address, len)), wakes)
     }
 
     /// shutdown(2) wakes all who wait for the socket, even one that is not connected, and those of the other end of a
@@ -70,7 +70,7 @@ hooks! {
         let peer = TABLE.get(fd).and_then(|entry| entry.peer());
         let peer = peer.filter(|_| TABLE.word(fd).is(Flags::PEERED) && !is_datagram(fd));
         let files = [Some(fd), peer].into_iter().flatten();
-        io::waking(files, Signs::WOKEN, || real!(shutdown(fd, how)), |result| was_shut(fd, how, result))
+        evidence::waking(files, Signs::WOKEN, || real!(shutdown(fd, how)), |result| was_shut(fd, how, result))
     }
 
     /// pipe(2)
@@ -124,7 +124,7 @@ hooks! {
         fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec,
     ) -> c_int {
         let set = || real!(timerfd_settime(fd, flags, new, old));
-        io::waking([fd].into_iter(), Signs::DRAINED, set, |result| result == 0)
+        evidence::waking([fd].into_iter(), Signs::DRAINED, set, |result| result == 0)
     }
 }
 
@@ -187,7 +187,7 @@ fn forget(fd: c_int) {
 
 fn accepted(listener: c_int, fd: c_int) -> c_int {
     let word = TABLE.word(listener);
-    io::after_accept(listener, fd);
+    evidence::after_accept(listener, fd);
     if fd >= 0 && word.kind() == Kind::TcpListener {
         return opened(fd, Kind::Tcp);
     }

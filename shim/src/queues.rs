@@ -5,12 +5,12 @@ use libc::{c_char, c_int, c_uint, size_t, ssize_t, timespec};
 use uepoll::fdtable::{Entry, Flags, Signs};
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, errno, io, left};
+use crate::{TABLE, evidence, left};
 
 hooks! {
     /// mq_send(3)
     fn mq_send(queue: c_int, text: *const c_char, len: size_t, priority: c_uint) -> c_int {
-        sending(queue, || real!(mq_send(queue, text, len, priority) else errno::fail(libc::ENOSYS)))
+        sending(queue, || real!(mq_send(queue, text, len, priority)))
     }
 
     /// mq_timedsend(2)
@@ -18,14 +18,14 @@ hooks! {
         queue: c_int, text: *const c_char, len: size_t, priority: c_uint, until: *const timespec,
     ) -> c_int {
         sending(queue, || {
-            real!(mq_timedsend(queue, text, len, priority, until) else errno::fail(libc::ENOSYS))
+            real!(mq_timedsend(queue, text, len, priority, until))
         })
     }
 
     /// mq_receive(3)
     fn mq_receive(queue: c_int, text: *mut c_char, len: size_t, priority: *mut c_uint) -> ssize_t {
         receiving(queue, || {
-            real!(mq_receive(queue, text, len, priority) else errno::fail(libc::ENOSYS) as _)
+            real!(mq_receive(queue, text, len, priority))
         })
     }
 
@@ -34,13 +34,13 @@ hooks! {
         queue: c_int, text: *mut c_char, len: size_t, priority: *mut c_uint, until: *const timespec,
     ) -> ssize_t {
         receiving(queue, || {
-            real!(mq_timedreceive(queue, text, len, priority, until) else errno::fail(libc::ENOSYS) as _)
+            real!(mq_timedreceive(queue, text, len, priority, until))
         })
     }
 }
 
 fn sending(queue: c_int, send: impl FnOnce() -> c_int) -> c_int {
-    io::waking(std::iter::once(queue), Signs::WOKEN, send, |result| result == 0)
+    evidence::waking(std::iter::once(queue), Signs::WOKEN, send, |result| result == 0)
 }
 
 fn receiving(queue: c_int, receive: impl FnOnce() -> ssize_t) -> ssize_t {
@@ -54,7 +54,7 @@ fn receiving(queue: c_int, receive: impl FnOnce() -> ssize_t) -> ssize_t {
         }
         result >= 0
     };
-    let receive = || io::waking(std::iter::once(queue), Signs::WOKEN, receive, counted);
+    let receive = || evidence::waking(std::iter::once(queue), Signs::WOKEN, receive, counted);
     let result = left::within(Some(home), Entry::read_ends, receive);
     home.read_ends();
     result

@@ -6,7 +6,7 @@ use uepoll::files::Kind;
 use uepoll::sys;
 
 use crate::hook::{hooks, real};
-use crate::{TABLE, io};
+use crate::{TABLE, evidence};
 
 hooks! {
     /// raise(3)
@@ -50,5 +50,5 @@ fn sending(signal: c_int, send: impl FnOnce() -> c_int) -> c_int {
     let is_pending = || sys::pending_signals() & 1 << (signal - 1) != 0;
     let before = signal < FIRST_REALTIME && is_pending();
     // Not pending: it was another process' or thread's, or its handler has run.
-    io::waking(TABLE.evident(Kind::Signalfd), Signs::WOKEN, send, |_| !before && is_pending())
+    evidence::waking(TABLE.evident(Kind::Signalfd), Signs::WOKEN, send, |_| !before && is_pending())
 }

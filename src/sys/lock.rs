@@ -1,7 +1,7 @@
 //! A mutex that survives fork(2).
 //!
 //! parking_lot's own lock keeps its sleepers in a table of the process: after a fork the child finds threads in it that
-//! it does not have, and may hand them the lock. This one is a single word and a futex, so a fork handler that takes
+//! it does not have, and may hand them the lock. This one is a word and a futex, so a fork handler that takes
 //! it before and releases it after leaves nothing behind (docs/adr/0003).
 //!
 //! While a fork holds all locks it waits for malloc's, and whoever has those may be a thread whose signal handler waits for
@@ -127,13 +127,13 @@ impl RawLock {
 /// Takes a lock for the time of a fork; [`release_after_fork`] or [`release_in_child`] gives it back.
 pub fn hold_before_fork<T>(mutex: &Mutex<T>) {
     std::mem::forget(mutex.lock());
+    STUCK.store(false, Ordering::Relaxed);
     // SAFETY: the lock's own word is not touched.
     unsafe { mutex.raw() }.fork.store(LENDABLE, Ordering::Release);
 }
 
 /// Gives back what [`hold_before_fork`] took, in the parent; to be called by the fork handler only.
 pub fn release_after_fork<T>(mutex: &Mutex<T>) {
-    STUCK.store(false, Ordering::Relaxed);
     // SAFETY: the forking thread holds it.
     unsafe { mutex.raw() }.take_back();
     // SAFETY: the forking thread holds the lock since the handler before.
@@ -142,7 +142,6 @@ pub fn release_after_fork<T>(mutex: &Mutex<T>) {
 
 /// The same in the child. True: a handler had borrowed it, and is not here to finish what it began.
 pub fn release_in_child<T>(mutex: &Mutex<T>) -> bool {
-    STUCK.store(false, Ordering::Relaxed);
     // SAFETY: the forking thread holds the lock since the handler before, and is the only one.
     let lent = unsafe { mutex.raw() }.fork.swap(0, Ordering::Acquire) == LENT;
     // SAFETY: as above.

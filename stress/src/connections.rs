@@ -291,7 +291,7 @@ impl Stage<'_> {
             let is_quiet = || {
                 self.open.load(Ordering::SeqCst) == 0
                     && process::watchers().is_empty()
-                    && process::footprint(top).threads <= SERVERS + 1
+                    && process::threads() <= SERVERS + 1
             };
             if !until(is_quiet) {
                 self.faults.add(format!(

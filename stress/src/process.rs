@@ -25,7 +25,7 @@ pub fn footprint(top: u64) -> Footprint {
         // Without the one that reads the directory.
         descriptors: numbers.len().saturating_sub(hidden + 1),
         hidden,
-        threads: entries("/proc/self/task").len(),
+        threads: threads(),
         watchers: watchers().len(),
         memory: resident_memory(),
     }
@@ -34,6 +34,11 @@ pub fn footprint(top: u64) -> Footprint {
 fn entries(directory: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// How many threads there are, the library's included.
+pub fn threads() -> usize {
+    entries("/proc/self/task").len()
 }
 
 /// The ids of the library's threads.

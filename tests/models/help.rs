@@ -134,7 +134,7 @@ impl Program {
         Ok(words)
     }
 
-    /// A byte, by a write that the hooks see (shim/src/io.rs: `write_begins`, `after_write`).
+    /// A byte, by a write that the hooks see (shim/src/evidence.rs: `write_begins`, `after_write`).
     pub fn write(self, fd: RawFd, file: FileRef) {
         let watched = self.table.word(fd).is(Flags::WATCHED);
         if watched && let Some(home) = self.table.home(fd) {
