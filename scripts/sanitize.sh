@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The C tests, and the differential tester's threads, under ThreadSanitizer and AddressSanitizer; and the C tests under
-# valgrind's memcheck. Fails if any of them reports something that is not explained here or in scripts/sanitize/.
+# The C tests, the differential tester and the engine's Rust tests under ThreadSanitizer and AddressSanitizer; and the C tests
+# under valgrind's memcheck. Fails if any of them reports something that is not explained here or in scripts/sanitize/.
 #
 #   scripts/sanitize.sh [thread|address|memcheck ...]     which of them (default: all)
 #
@@ -91,6 +91,16 @@ run() {
     fi
 }
 
+# rust_tests SANITIZER CARGO_FLAGS...: the engine's own, in a program that has nothing of the library's hooks.
+rust_tests() {
+    local sanitizer=$1
+    shift
+    [[ -z ${TESTS:-} ]] || return 0
+    echo "== the Rust tests of the engine under $sanitizer sanitizer"
+    CARGO_TARGET_DIR=$PWD/target/sanitize/$sanitizer-rust RUSTFLAGS="-Zsanitizer=$sanitizer" \
+        cargo +nightly test --quiet --profile sanitize --target "$host" "$@" -p uepoll --lib --test engine || failed=1
+}
+
 under_thread() {
     # The standard library too: its own atomics would go unseen.
     build thread librustc-nightly_rt.tsan.a -Zbuild-std
@@ -98,6 +108,7 @@ under_thread() {
     # code.
     TSAN_OPTIONS="handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:handle_sigtrap=0:exitcode=66:suppressions=$PWD/scripts/sanitize/thread.supp" \
         run thread
+    TSAN_OPTIONS='exitcode=66' rust_tests thread -Zbuild-std
 }
 
 under_address() {
@@ -105,6 +116,8 @@ under_address() {
     # Locals stand where the program's handlers are told to have them, on their own stack.
     ASAN_OPTIONS="detect_stack_use_after_return=0:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:handle_sigfpe=0:exitcode=66:detect_leaks=1" \
         LSAN_OPTIONS="suppressions=$PWD/scripts/sanitize/leaks.supp" run address
+    # Each test has engines of its own, which live as long as the process, and nobody knows of any more when it ends.
+    ASAN_OPTIONS='detect_leaks=0:exitcode=66' rust_tests address
 }
 
 under_memcheck() {
