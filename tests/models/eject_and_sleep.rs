@@ -3,25 +3,76 @@
 //! The kernel of the models panics when a number is closed and a poll is inside with its file; a closer that waits for a
 //! sleeper that nobody wakes is a deadlock.
 
+use std::os::fd::RawFd;
+
 use shuttle::thread;
 use uepoll::fdtable::Signs;
 
 use crate::help::*;
 
-/// The leader sleeps over the file.
-#[test]
-fn leader() {
-    check(|| {
+/// A leader sleeps over two files, of which `close` closes one; then the other one is written to.
+fn asleep_over(close: impl Fn(Program, RawFd, RawFd) + Send + Sync + Clone + 'static) {
+    check(move || {
         let program = Program::new();
         let epfd = program.epoll();
         let (closed, _) = program.watched(epfd, LEVEL);
         let (other, file) = program.watched(epfd, EDGE);
         let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Ever));
-        program.close(closed);
+        close(program, epfd, closed);
         program.write(other, file);
         assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
         program.end(epfd);
     });
+}
+
+/// The same of one who observes: of an instance in another one.
+fn observing(close: impl Fn(Program, RawFd, RawFd) + Send + Sync + Clone + 'static) {
+    check(move || {
+        let program = Program::new();
+        let (inner, outer) = (program.epoll(), program.epoll());
+        let (closed, _) = program.watched(inner, LEVEL);
+        let (other, file) = program.watched(inner, LEVEL);
+        program.add(outer, inner, LEVEL, 7);
+        let waiter = thread::spawn(move || program.wait(outer, 4, Time::Ever));
+        close(program, inner, closed);
+        program.write(other, file);
+        assert_eq!(waiter.join().unwrap(), Ok(vec![7]));
+        program.end(outer);
+        program.end(inner);
+    });
+}
+
+fn close(program: Program, _: RawFd, fd: RawFd) {
+    program.close(fd);
+}
+
+fn remove_and_close(program: Program, epfd: RawFd, fd: RawFd) {
+    program.delete(epfd, fd);
+    program.close(fd);
+}
+
+/// The leader sleeps over the file.
+#[test]
+fn leader() {
+    asleep_over(close);
+}
+
+/// The leader sleeps over an item that was removed.
+#[test]
+fn removed() {
+    asleep_over(remove_and_close);
+}
+
+/// Somebody observes the file.
+#[test]
+fn observer() {
+    observing(close);
+}
+
+/// The same of an item that was removed before.
+#[test]
+fn observer_of_a_removed_one() {
+    observing(remove_and_close);
 }
 
 /// Two closers at once, and a kick for an ADD.
@@ -39,60 +90,6 @@ fn two_closers() {
         program.add(epfd, ready, LEVEL, 1);
         closers.into_iter().for_each(|closer| closer.join().unwrap());
         assert_eq!(waiter.join().unwrap(), Ok(vec![1]));
-        program.end(epfd);
-    });
-}
-
-/// Somebody observes: an instance in another one.
-#[test]
-fn observer() {
-    check(|| {
-        let program = Program::new();
-        let (inner, outer) = (program.epoll(), program.epoll());
-        let (closed, _) = program.watched(inner, LEVEL);
-        let (other, file) = program.watched(inner, LEVEL);
-        program.add(outer, inner, LEVEL, 7);
-        let waiter = thread::spawn(move || program.wait(outer, 4, Time::Ever));
-        program.close(closed);
-        program.write(other, file);
-        assert_eq!(waiter.join().unwrap(), Ok(vec![7]));
-        program.end(outer);
-        program.end(inner);
-    });
-}
-
-/// The same of an item that was removed before.
-#[test]
-fn observer_of_a_removed_one() {
-    check(|| {
-        let program = Program::new();
-        let (inner, outer) = (program.epoll(), program.epoll());
-        let (closed, _) = program.watched(inner, LEVEL);
-        let (other, file) = program.watched(inner, LEVEL);
-        program.add(outer, inner, LEVEL, 7);
-        let waiter = thread::spawn(move || program.wait(outer, 4, Time::Ever));
-        program.delete(inner, closed);
-        program.close(closed);
-        program.write(other, file);
-        assert_eq!(waiter.join().unwrap(), Ok(vec![7]));
-        program.end(outer);
-        program.end(inner);
-    });
-}
-
-/// The leader sleeps over an item that was removed.
-#[test]
-fn removed() {
-    check(|| {
-        let program = Program::new();
-        let epfd = program.epoll();
-        let (closed, _) = program.watched(epfd, LEVEL);
-        let (other, file) = program.watched(epfd, EDGE);
-        let waiter = thread::spawn(move || program.wait(epfd, 4, Time::Ever));
-        program.delete(epfd, closed);
-        program.close(closed);
-        program.write(other, file);
-        assert_eq!(waiter.join().unwrap(), Ok(vec![other as u64]));
         program.end(epfd);
     });
 }
