@@ -128,6 +128,10 @@ impl Inner {
             Some(other) => {
                 let Some(item) = self.interest.get_mut(index) else { return };
                 item.via = other;
+                if item.wants_evidence() {
+                    // The mark may have been set just after the number became another file's.
+                    table.update_file(other, |word| word.with(Flags::EVIDENCE));
+                }
                 self.moved.push(key);
                 if item.place == Place::Hot {
                     item.place = Place::Out;

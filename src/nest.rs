@@ -48,7 +48,10 @@ impl Engine {
         }
         if let Some(inner) = inner.and_then(|slot| self.instance_in(slot)) {
             inner.is_nested.store(true, Ordering::SeqCst);
-            inner.inner.lock().become_nested(self.table);
+            let mut locked = inner.inner.lock();
+            // An item whose number was closed, and that goes on by a duplicate, is to be marked by that one.
+            locked.take_notices(self, inner);
+            locked.become_nested(self.table);
         }
         add()?;
         let too_wide = match inner {
