@@ -302,9 +302,11 @@ impl World {
             let found = if is_eventfd { seen } else { seen && told || !item.read_unseen };
             item.written |= wrote > 0 && found;
         }
-        if seen && wrote < len as isize && !is_eventfd {
-            let full = self.items.iter_mut().filter(|item| item.file == file);
-            full.for_each(|item| item.fresh |= Events::OUT);
+        // Any other error than EAGAIN says nothing of room.
+        let full = (0..len as isize).contains(&wrote) || wrote == -(libc::EAGAIN as isize);
+        if seen && full && !is_eventfd {
+            let items = self.items.iter_mut().filter(|item| item.file == file);
+            items.for_each(|item| item.fresh |= Events::OUT);
         }
     }
 

@@ -59,7 +59,7 @@ impl Hooks {
         assert_eq!(unsafe { libc::close(fd) }, 0);
     }
 
-    /// Writes; to an eventfd the number `len`. Gives the result.
+    /// Writes; to an eventfd the number `len`. Gives the result, or the negative errno.
     pub fn write(&self, fd: RawFd, kind: Kind, len: usize, seen: bool) -> isize {
         static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
         let word = self.table.word(fd);
@@ -73,9 +73,10 @@ impl Hooks {
         } else {
             unsafe { libc::write(fd, ZEROS.as_ptr().cast(), len) }
         };
-        let refused = result < 0 && errno() == libc::EAGAIN;
+        let given = if result < 0 { -(errno() as isize) } else { result };
+        let refused = given == -(libc::EAGAIN as isize);
         if !seen {
-            return result;
+            return given;
         }
         if let Some(peer) = peer {
             if result > 0 || refused && kind == Kind::Pipe {
@@ -95,7 +96,7 @@ impl Hooks {
                 self.engine.sign(fd, Signs::WOKEN_IN);
             }
         }
-        result
+        given
     }
 
     /// Reads, and gives the result.
