@@ -1,4 +1,4 @@
-//! What the library's hooks tell the engine of a program's calls (shim/src/io.rs, openers.rs, descriptors.rs), for pipes,
+//! What the library's hooks tell the engine of a program's calls (shim/src/evidence.rs, openers.rs, descriptors.rs), for pipes,
 //! eventfds and UNIX pairs. A call that is not seen tells nothing.
 
 use std::os::fd::RawFd;

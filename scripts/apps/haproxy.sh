@@ -182,7 +182,7 @@ former_workers_ended_well() {
     grep 'exited with code' "$APP_LOG"
     while read -r worker; do
         crashed_by_itself "$worker" || return 1
-    done < <(sed -n '/exited with code 0 /d; s/.*worker (\([0-9]*\)) exited with code.*/\1/p' "$APP_LOG")
+    done < <(sed '/exited with code/!d; /exited with code 0 /d; s/.*worker (\([0-9]*\)) exited with code.*/\1/' "$APP_LOG")
 }
 
 # Version 2.6.12 may crash in its last moment, natively too: it looks at a list that it has freed (haproxy's issue 2114, mended
